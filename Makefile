@@ -1,0 +1,45 @@
+# The commands a person types. Each one first brings .venv to what the lock file says and skips that when nothing
+# changed, so a second `make up` starts at once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps --only-binary :all:
+UV_COMPILE := $(BIN)/python -m uv pip compile --quiet --no-config --universal --generate-hashes --python-version 3.11 \
+	--no-emit-index-url --custom-compile-command "make lock"
+
+.PHONY: up test check lock
+
+up: $(VENV)/.embedded ## start everything; prints the URL and, the first time, the password of admin
+	@exec $(BIN)/python manage.py up
+
+test: $(VENV)/.dev ## the whole suite; ARGS="-m 'not slow'" passes options to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## lint, types, architecture
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/architecture
+
+lock: $(VENV)/.dev ## write requirements/*.lock anew from pyproject.toml
+	$(UV_COMPILE) pyproject.toml -o requirements/runtime.lock
+	$(UV_COMPILE) --extra embedded -c requirements/runtime.lock pyproject.toml -o requirements/embedded.lock
+	$(UV_COMPILE) --extra embedded --extra dev -c requirements/embedded.lock pyproject.toml -o requirements/dev.lock
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Breakwater needs Python 3.11 or newer as '$(PYTHON)'; name another with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || \
+		{ rm -rf $(VENV); echo "Python cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.embedded: requirements/embedded.lock | $(BIN)/python
+	@echo "Installing the Python packages of requirements/embedded.lock into $(VENV) (this happens once)"
+	@$(PIP) -r requirements/embedded.lock
+	@touch $@
+
+# The development lock holds everything of the embedded one, so both stamps are fresh afterwards.
+$(VENV)/.dev: requirements/dev.lock | $(BIN)/python
+	@echo "Installing the Python packages of requirements/dev.lock into $(VENV) (this happens once)"
+	@$(PIP) -r requirements/dev.lock
+	@touch $(VENV)/.embedded $@

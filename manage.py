@@ -1,0 +1,22 @@
+#!/usr/bin/env python3
+"""`manage.py up` supervises a whole registry on this machine; every other command is Django's."""
+
+import os
+import sys
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["up"]:
+        # The supervisor lives as long as the registry does: it never imports Django, to stay small.
+        from config.supervisor import main as supervise
+
+        return supervise(sys.argv[2:])
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
