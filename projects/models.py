@@ -1,0 +1,48 @@
+"""Projects: the grouping of content that people administer. A project's name is its namespace's (design 3, Rename)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+
+from registry_core.models import Namespace
+
+
+class ProjectQuerySet(models.QuerySet["Project"]):
+    def named(self, name: str) -> ProjectQuerySet:
+        return self.filter(namespace__name=name)
+
+
+class Project(models.Model):
+    """`metadata` is Harbor's map of strings without `public`, which has a column of its own (contract 7).
+
+    The owner is a name and a number, not a foreign key: people are known one layer up (style.md 2).
+    `networks` lists the CIDRs that callers must come from; empty means anywhere.
+    """
+
+    namespace = models.OneToOneField(Namespace, on_delete=models.PROTECT, related_name="project")
+    owner_id = models.BigIntegerField()
+    owner_name = models.CharField(max_length=255)
+    public = models.BooleanField(default=False)
+    metadata = models.JSONField(default=dict)
+    networks = models.JSONField(default=list)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+
+    objects = ProjectQuerySet.as_manager()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["namespace"], name="project_public", condition=models.Q(public=True)),
+        ]
+
+    @property
+    def name(self) -> str:
+        return self.namespace.name
+
+    @property
+    def all_metadata(self) -> dict[str, Any]:
+        """The map as Harbor's clients see it: `public` among the others, every value a string."""
+        return {**self.metadata, "public": "true" if self.public else "false"}
