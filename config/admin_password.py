@@ -5,13 +5,13 @@ import secrets
 from config.environment import ConfigurationError, env_secret, env_str
 
 WELL_KNOWN = frozenset(
-    {
-        "0000000000", "00000000", "11111111", "12345", "123456", "1234567", "12345678", "123456789", "1234567890",
-        "admin", "admin123", "administrator", "breakwater", "breakwater123", "breakwater12345", "changeit", "changeme",
-        "changeme123", "default", "docker", "harbor", "harbor12345", "harbor123", "letmein", "passw0rd", "password",
-        "password1", "password123", "p@ssw0rd", "qwerty", "qwerty123", "registry", "root", "secret", "test", "welcome",
-    }
-)  # fmt: skip
+    """
+    00000000 0000000000 11111111 12345 123456 1234567 12345678 123456789 1234567890 admin admin123
+    administrator breakwater breakwater123 breakwater12345 changeit changeme changeme123 default docker
+    harbor harbor123 harbor12345 letmein p@ssw0rd passw0rd password password1 password123 qwerty
+    qwerty123 registry root secret test welcome
+    """.split()
+)
 
 
 def given_admin_password() -> str:

@@ -1,5 +1,5 @@
-"""The one stream of `manage.py up`: what every child prints becomes a JSON line in HOME/logs/breakwater.log and on
-stdout, or a short line for people when stdout is a terminal."""
+"""The one stream of `manage.py up`: what every child prints becomes a JSON line in HOME/logs/breakwater.log
+and on stdout, or a short line for people when stdout is a terminal."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ KEPT_FILES = 5
 # A pipe that select() calls writable takes this much without blocking (POSIX PIPE_BUF).
 _ATOMIC = 4096
 
-_POSTGRES_LINE = re.compile(r"^(DEBUG|LOG|INFO|NOTICE|WARNING|ERROR|FATAL|PANIC|DETAIL|HINT|CONTEXT|STATEMENT):\s+")
+_POSTGRES_LINE = re.compile(r"^(DEBUG|LOG|INFO|NOTICE|WARNING|ERROR|FATAL|PANIC|DETAIL|HINT|CONTEXT):\s+")
 _POSTGRES_LEVELS = {"WARNING": "warning", "ERROR": "warning", "FATAL": "error", "PANIC": "critical"}
 _VALKEY_LINE = re.compile(r"^\d+:[A-Z] .{20,32} ([-.*#]) ")
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 # Libraries that tell their life story at INFO.
-_QUIET = ("amqp", "asyncio", "boto3", "botocore", "celery", "httpcore", "httpx", "kombu", "s3transfer", "urllib3")
+_QUIET = ("amqp", "asyncio", "boto3", "botocore", "celery", "httpcore", "httpx", "kombu", "s3transfer")
 
 
 class JsonLines(logging.Formatter):
