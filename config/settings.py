@@ -1,0 +1,103 @@
+"""The settings, read from the environment and from nothing else; see docs/operations.md for every variable."""
+
+from __future__ import annotations
+
+import urllib.parse
+from typing import Any
+
+from config.environment import ConfigurationError, env_bool, env_int, env_list, env_seconds, env_secret, env_str
+
+HOME = env_str("BREAKWATER_HOME", "./.breakwater")
+RUN_DIR = env_str("BREAKWATER_RUN_DIR", f"{HOME}/run")
+ADDR = env_str("BREAKWATER_ADDR", "127.0.0.1:8080")
+EXTERNAL_URLS = [u.rstrip("/") for u in env_list("BREAKWATER_EXTERNAL_URL", f"http://{ADDR}")]
+TRUSTED_PROXIES = env_list("BREAKWATER_TRUSTED_PROXIES")
+STORAGE = env_str("BREAKWATER_STORAGE") or f"file://{HOME}/storage"
+UNDO_DAYS = env_int("BREAKWATER_UNDO_DAYS", 0)
+GC_GRACE = env_seconds("BREAKWATER_GC_GRACE", "2h")
+DELETE_DELAY = env_seconds("BREAKWATER_DELETE_DELAY", "0")
+MAX_TRANSFERS_PER_ADDRESS = env_int("BREAKWATER_MAX_TRANSFERS_PER_ADDRESS", 256, minimum=1)
+WORKERS = env_int("BREAKWATER_WORKERS", 0)
+
+SECRET_KEY = env_secret("BREAKWATER_SECRET_KEY")
+if not SECRET_KEY:
+    raise ConfigurationError(
+        "BREAKWATER_SECRET_KEY (or BREAKWATER_SECRET_KEY_FILE) is not set; it encrypts stored credentials and token "
+        "keys. Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+    )
+
+
+def _database(url: str) -> dict[str, Any]:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("postgres", "postgresql") or not parts.path.strip("/"):
+        raise ConfigurationError("DATABASE_URL must look like postgresql://user:password@host:5432/name.")
+    query = dict(urllib.parse.parse_qsl(parts.query))
+    pgbouncer = env_bool("BREAKWATER_PGBOUNCER")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": urllib.parse.unquote(parts.path[1:]),
+        "USER": urllib.parse.unquote(parts.username or ""),
+        "PASSWORD": urllib.parse.unquote(parts.password or ""),
+        "HOST": query.pop("host", "") or parts.hostname or "",
+        "PORT": str(parts.port or ""),
+        "CONN_MAX_AGE": None,
+        "DISABLE_SERVER_SIDE_CURSORS": pgbouncer,
+        "OPTIONS": {"connect_timeout": 5, "application_name": "breakwater", **query},
+    }
+
+
+DATABASE_URL = env_secret("DATABASE_URL")
+REDIS_URL = env_secret("REDIS_URL")
+PGBOUNCER = env_bool("BREAKWATER_PGBOUNCER")
+DATABASES = {"default": _database(DATABASE_URL)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "django.contrib.postgres",
+    "rest_framework",
+    "registry_core",
+    "projects",
+    "rbac",
+    "config",
+]
+AUTH_USER_MODEL = "rbac.User"
+PASSWORD_HASHERS = ["rbac.authn.local.PasswordHasher"]
+MIDDLEWARE: list[str] = ["api.middleware.RequestId", "api.middleware.Errors"]
+ROOT_URLCONF = "config.urls"
+APPEND_SLASH = False
+ALLOWED_HOSTS = ["*"]  # the Host header decides nothing: URLs are made from EXTERNAL_URLS (design 3, Tokens)
+USE_TZ = True
+TIME_ZONE = "UTC"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 8 << 20
+LANGUAGE_CODE = "en"
+USE_I18N = False
+TEMPLATES: list[dict[str, Any]] = []
+LOGGING_CONFIG = "config.logs.configure"
+LOGGING: dict[str, Any] = {}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["api.authentication.Credentials"],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "api.errors.handle",
+    "UNAUTHENTICATED_USER": None,
+}
+
+CELERY = {
+    "broker_url": REDIS_URL,
+    "task_ignore_result": True,
+    "task_serializer": "json",
+    "accept_content": ["json"],
+    "worker_pool": "threads",
+    "worker_concurrency": env_int("BREAKWATER_JOB_THREADS", 4, minimum=1),
+    "worker_prefetch_multiplier": 1,
+    "worker_hijack_root_logger": False,
+    "broker_connection_retry_on_startup": True,
+    "broker_transport_options": {"visibility_timeout": 3600},
+    "beat_schedule": {
+        "sweep": {"task": "registry_core.tasks.sweep", "schedule": 5.0, "options": {"expires": 5}},
+    },
+}

@@ -1,0 +1,97 @@
+"""The seams through which upper packages decide about content; config/wiring.py fills them.
+
+Unfilled they deny and do nothing. `authorize`, `on_miss` and `pull_checks` are async and use hot reads and caches,
+never the ORM; `push_checks` are sync and run inside the transaction of the push.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from registry_core import errors
+
+if TYPE_CHECKING:
+    from registry_core.models import Artifact, Repository
+    from registry_core.references import RepositoryName
+
+Action = Literal["pull", "push", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. `subject` is stable over renames: `u:<id>`, `r:<id>` (robot), empty for anonymous."""
+
+    name: str = ""
+    kind: Literal["user", "robot", "anonymous"] = "anonymous"
+    subject: str = ""
+    is_admin: bool = False
+
+
+ANONYMOUS = Principal()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a decision may look at in a request.
+
+    `address` is the client's, after trusted proxies; `base_url` is `scheme://host` as the client should see it.
+    """
+
+    authorization: str
+    address: str
+    base_url: str
+    method: str = "GET"
+    path: str = ""
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A yes: who, and to which namespace the name led (always go on by this id)."""
+
+    principal: Principal
+    namespace_id: int
+    actions: frozenset[str] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """What a push check sees: everything is locked already, nothing is committed yet."""
+
+    principal: Principal
+    repository: Repository
+    artifact: Artifact
+    tags: tuple[str, ...]
+    new_bytes: int
+
+
+async def _deny(caller: Caller, name: RepositoryName, action: Action) -> Grant:
+    raise errors.Denied("no authorization is configured", {"repository": str(name), "action": action})
+
+
+async def _deny_caller(caller: Caller) -> Principal:
+    raise errors.Denied("no authorization is configured")
+
+
+async def _no_grant(caller: Caller, name: RepositoryName) -> Grant | None:
+    return None
+
+
+async def _nothing(grant: Grant, name: RepositoryName, reference: str) -> bool:
+    return False
+
+
+# authorize: Grant, or raises Unauthorized / Denied with challenge and reason.
+authorize: Callable[[Caller, RepositoryName, Action], Awaitable[Grant]] = _deny
+# may this caller's credential pull `name`? For mounts: None leads to a plain upload, never to a refusal.
+find_pull_grant: Callable[[Caller, RepositoryName], Awaitable[Grant | None]] = _no_grant
+# GET /v2/: the principal, or the challenge.
+authenticate: Callable[[Caller], Awaitable[Principal]] = _deny_caller
+# GET /v2/_catalog: the principal, or the challenge.
+authorize_catalog: Callable[[Caller], Awaitable[Principal]] = _deny_caller
+# a manifest or blob that is not here: True when it may have arrived meanwhile (proxy cache).
+on_miss: Callable[[Grant, RepositoryName, str], Awaitable[bool]] = _nothing
+pull_checks: list[Callable[[Grant, RepositoryName, Any], Awaitable[None]]] = []
+push_checks: list[Callable[[Push], None]] = []

@@ -1,0 +1,97 @@
+"""Reads of the hot path: prepared statements on a small asyncpg pool. The only importer of asyncpg (design 8.5)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal, overload
+
+import asyncpg
+from django.conf import settings
+
+from registry_core import errors
+
+SIZE = 4
+TIMEOUT = 5.0  # seconds a caller waits before it hears "try again"
+_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    ConnectionError,
+)
+_pools: dict[asyncio.AbstractEventLoop, asyncpg.Pool] = {}
+_opening = asyncio.Lock()
+
+
+def _options() -> dict[str, Any]:
+    d = settings.DATABASES["default"]
+    options = {k: v for k, v in d["OPTIONS"].items() if k in ("sslmode",)}
+    return {
+        "host": d["HOST"] or None,
+        "port": int(d["PORT"]) if d["PORT"] else None,
+        "user": d["USER"] or None,
+        "password": d["PASSWORD"] or None,
+        "database": d["NAME"],
+        "ssl": options.get("sslmode"),
+        # Transaction pooling hands a statement to a connection that has not prepared it.
+        "statement_cache_size": 0 if settings.PGBOUNCER else 200,
+        "server_settings": {"application_name": "breakwater-hot"},
+    }
+
+
+async def _pool() -> asyncpg.Pool:
+    loop = asyncio.get_running_loop()
+    if (pool := _pools.get(loop)) is None:
+        async with _opening:
+            if (pool := _pools.get(loop)) is None:
+                pool = await asyncpg.create_pool(
+                    min_size=1, max_size=SIZE, max_inactive_connection_lifetime=0, timeout=TIMEOUT, **_options()
+                )
+                _pools[loop] = pool
+    return pool
+
+
+async def close() -> None:
+    pool = _pools.pop(asyncio.get_running_loop(), None)
+    if pool is not None:
+        pool.terminate()
+
+
+@overload
+async def _run(method: Literal["fetchrow"], sql: str, args: tuple[Any, ...]) -> asyncpg.Record | None: ...
+@overload
+async def _run(method: Literal["fetch"], sql: str, args: tuple[Any, ...]) -> list[asyncpg.Record]: ...
+async def _run(method: str, sql: str, args: tuple[Any, ...]) -> Any:
+    """One statement; a lost connection is tried once more, since a read can be repeated."""
+    for attempt in (1, 2):
+        try:
+            pool = await _pool()
+            async with asyncio.timeout(TIMEOUT), pool.acquire() as connection:
+                return await getattr(connection, method)(sql, *args)
+        except _LOST as e:
+            if attempt == 2:
+                raise _unavailable(e) from e
+        except (TimeoutError, OSError, asyncpg.TooManyConnectionsError) as e:
+            raise _unavailable(e) from e
+    raise AssertionError
+
+
+def _unavailable(cause: BaseException) -> errors.Unavailable:
+    return errors.Unavailable(
+        "the database does not answer; try again", {"component": "database", "cause": type(cause).__name__}
+    )
+
+
+async def fetchrow(sql: str, *args: Any) -> asyncpg.Record | None:
+    """The first row or None. `$1` placeholders; errors.Unavailable when PostgreSQL does not answer."""
+    return await _run("fetchrow", sql, args)
+
+
+async def fetch(sql: str, *args: Any) -> list[asyncpg.Record]:
+    return await _run("fetch", sql, args)
+
+
+async def fetchval(sql: str, *args: Any) -> Any:
+    row = await fetchrow(sql, *args)
+    return None if row is None else row[0]

@@ -1,0 +1,28 @@
+"""The fixed pool in which the asynchronous edge does blocking work: rows and file writes (design 8.1)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from django.db import close_old_connections
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SIZE = 4
+_pool = ThreadPoolExecutor(SIZE, thread_name_prefix="work")
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run in the pool; the thread keeps its database connection for the next call unless it broke."""
+
+    def work() -> T:
+        try:
+            return function(*args, **kwargs)
+        finally:
+            close_old_connections()
+
+    return await asyncio.get_running_loop().run_in_executor(_pool, work)

@@ -1,0 +1,72 @@
+"""Versions of repositories in memory that all processes of one host share (design 8.6).
+
+A slot holds a number that no other raise writes again. A reader takes the number, then asks PostgreSQL, and may keep the
+answer while the slot still holds that number; a writer puts a new one after its commit and before its answer. Two
+repositories that share a slot only lose a cached answer.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pathlib
+import struct
+import uuid
+import zlib
+
+from django.conf import settings
+from django.db import transaction
+
+SLOTS = 1 << 16
+_HEADER = 16  # the host's identity
+_SIZE = _HEADER + 8 * (SLOTS + 1)
+EPOCHS = SLOTS  # the slot that rings when somebody's rights changed
+
+_map: mmap.mmap | None = None
+_slots: memoryview | None = None
+
+
+def _open() -> memoryview:
+    """Map the file; whoever comes first names the host. The name stays as long as the file does."""
+    global _map, _slots  # noqa: PLW0603  one mapping a process
+    path = pathlib.Path(settings.RUN_DIR) / "versions"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.lockf(fd, os.F_LOCK, 0)
+        if os.fstat(fd).st_size != _SIZE:
+            os.ftruncate(fd, _SIZE)
+        if os.pread(fd, _HEADER, 0) == bytes(_HEADER):
+            os.pwrite(fd, uuid.uuid4().bytes, 0)
+        _map = mmap.mmap(fd, _SIZE)
+    finally:
+        os.close(fd)
+    _slots = memoryview(_map)[_HEADER:].cast("Q")
+    return _slots
+
+
+def slot(namespace_id: int, path: str) -> int:
+    return zlib.crc32(f"{namespace_id}/{path}".encode()) % SLOTS
+
+
+def read(index: int) -> int:
+    return (_slots or _open())[index]
+
+
+def ring(index: int) -> None:
+    """Put a number that was never there: one 8-byte store, so concurrent writers need no lock."""
+    (_slots or _open())[index] = struct.unpack("Q", os.urandom(8))[0]
+
+
+def raise_after_commit(namespace_id: int, path: str) -> None:
+    """What processes of this host keep about the repository ends with the running transaction."""
+    index = slot(namespace_id, path)
+    transaction.on_commit(lambda: ring(index))
+
+
+def host_id() -> uuid.UUID:
+    """Processes with the same identity share one map."""
+    if _map is None:
+        _open()
+    assert _map is not None
+    return uuid.UUID(bytes=_map[:_HEADER])
