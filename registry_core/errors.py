@@ -4,7 +4,7 @@ RegistryError
 ├── NameInvalid 400 · NameUnknown 404 · DigestInvalid 400 · SizeInvalid 400 · TagInvalid 400
 ├── ManifestUnknown 404 · ManifestInvalid 400 · ManifestBlobUnknown 400 · ManifestTooLarge 413
 ├── BlobUnknown 404 · BlobUploadUnknown 404 · BlobUploadInvalid 400 · RangeInvalid 416
-├── Unauthorized 401 · Denied 403 · Unsupported 405 · BadRequest 400 · Precondition 412 · InUse 412
+├── Unauthorized 401 · Denied 403 · Forbidden 403 · Unsupported 405 · BadRequest 400 · Precondition 412 · InUse 412
 ├── TooManyRequests 429 · RequestTimeout 408
 └── Unavailable 503 · InsufficientStorage 507 · Damaged 500
 
@@ -130,6 +130,13 @@ class Unauthorized(RegistryError):
 class Denied(RegistryError):
     code, status = "DENIED", 403
     default_message = "requested access to the resource is denied"
+
+
+class Forbidden(RegistryError):
+    """Harbor's code for lacking rights on the REST side; `/v2` says UNAUTHORIZED or DENIED (contract 1.1, 1.4)."""
+
+    code, status = "FORBIDDEN", 403
+    default_message = "forbidden"
 
 
 class Unsupported(RegistryError):
