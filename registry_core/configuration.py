@@ -1,0 +1,132 @@
+"""System settings: rows that differ from their defaults (contract 5), cached in each process.
+
+A change raises the epoch of everybody, whose bell the other processes of this host hear at the next read; elsewhere what
+is kept lives for a second.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+
+from registry_core import epochs, errors, hot_reads, versions
+from registry_core.models import Setting
+
+KEPT_SECONDS = 1.0
+_ALL = "SELECT name, value FROM registry_core_setting"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """`check` says what is wrong with a value of the default's type, or nothing."""
+
+    default: bool | int | str
+    check: Callable[[Any], str] = lambda _: ""
+
+
+def _between(low: int, high: int) -> Callable[[Any], str]:
+    return lambda v: "" if low <= v <= high else f"must be between {low} and {high}"
+
+
+def _one_of(*words: str) -> Callable[[Any], str]:
+    return lambda v: "" if v in words else f"must be one of {', '.join(words)}"
+
+
+def _quota(value: int) -> str:
+    fits = value == -1 or 1 <= value <= 1 << 50
+    return "" if fits else "must be -1 (no limit) or a number of bytes up to 1024 TiB"
+
+
+def _prefix(value: str) -> str:
+    return "" if value.strip() else "must not be blank"
+
+
+_POSITIVE = _between(1, 9_999_999_999)
+
+ITEMS: dict[str, Item] = {
+    # Manifests whose parts are not here yet are accepted (design 3, Push); Harbor has no such setting.
+    "allow_sparse": Item(default=False),
+    "auth_mode": Item("db_auth", _one_of("db_auth", "ldap_auth", "uaa_auth", "http_auth", "oidc_auth")),
+    "banner_message": Item(""),
+    "notification_enable": Item(default=True),
+    "oidc_name": Item(""),
+    "primary_auth_mode": Item(default=False),
+    "project_creation_restriction": Item("everyone", _one_of("everyone", "adminonly")),
+    "read_only": Item(default=False),
+    "robot_name_prefix": Item("robot$", _prefix),
+    "robot_token_duration": Item(30, _POSITIVE),
+    "self_registration": Item(default=False),
+    "session_timeout": Item(60, _POSITIVE),
+    "storage_per_project": Item(-1, _quota),
+    "token_expiration": Item(30, _POSITIVE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    values: dict[str, Any]
+    bell: int
+    read_at: float
+
+    def is_good(self) -> bool:
+        return self.bell == versions.read(versions.EPOCHS) and time.monotonic() - self.read_at < KEPT_SECONDS
+
+
+_kept: _Kept | None = None
+
+
+def get(name: str) -> Any:
+    """The setting's value, of its default's type."""
+    item, kept = ITEMS[name], _kept
+    if kept is None or not kept.is_good():
+        kept = _read()
+    return kept.values.get(name, item.default)
+
+
+async def fetch(name: str) -> Any:
+    """`get` for the asynchronous side."""
+    item, kept = ITEMS[name], _kept
+    if kept is None or not kept.is_good():
+        bell, now = versions.read(versions.EPOCHS), time.monotonic()
+        kept = _keep({r["name"]: json.loads(r["value"]) for r in await hot_reads.fetch(_ALL)}, bell, now)
+    return kept.values.get(name, item.default)
+
+
+def set_values(values: dict[str, Any]) -> None:
+    """Change settings; BadRequest names the first value that does not fit, and then none is changed."""
+    for name, value in values.items():
+        _check(name, value)
+    with transaction.atomic():
+        for name, value in values.items():
+            Setting.objects.update_or_create(name=name, defaults={"value": value})
+        epochs.raise_epoch(epochs.EVERYBODY)
+
+
+def _check(name: str, value: Any) -> None:
+    item = ITEMS[name]
+    # type() and not isinstance(): a boolean is an int to Python, and no number of minutes to anybody.
+    fault = item.check(value) if type(value) is type(item.default) else f"must be {_KINDS[type(item.default)]}"
+    if fault:
+        raise errors.BadRequest(f"the setting {name} {fault}", {"setting": name, "default": item.default})
+
+
+_KINDS = {bool: "true or false", int: "a whole number", str: "text"}
+
+
+def _read() -> _Kept:
+    bell, now = versions.read(versions.EPOCHS), time.monotonic()
+    values = dict(Setting.objects.values_list("name", "value"))
+    if connection.in_atomic_block:  # may show what is not committed yet
+        return _Kept(values, bell, now)
+    return _keep(values, bell, now)
+
+
+def _keep(values: dict[str, Any], bell: int, now: float) -> _Kept:
+    global _kept  # noqa: PLW0603  one cache a process; replaced whole, so that readers need no lock
+    _kept = _Kept(values, bell, now)
+    return _kept
