@@ -1,4 +1,7 @@
-"""Projects: the grouping of content that people administer. A project's name is its namespace's (design 3, Rename)."""
+"""Projects: the grouping of content that people administer.
+
+A project's name is its namespace's, so that a rename is one UPDATE (design 3, Rename).
+"""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser):
-    """A person. Deleting keeps the row and renames it `<name>#<id>`, so that the name is free again (contract 7).
+    """A person. Deleting keeps the row and renames it `<name>#<id>`: the name is free again (contract 7).
 
-    Both are at most 255 long; the columns leave room for the `#<id>`.
+    Name and e-mail are at most 255 long; the columns leave room for the `#<id>`.
     """
 
     username = models.CharField(max_length=280, unique=True)
@@ -95,10 +95,11 @@ class Member(models.Model):
 class Robot(models.Model):
     """An account for machines.
 
-    `name` is the stored short name: `name` of a system robot, `project+name` of a project's; it stays when the project
-    is renamed, so that the jobs that use it go on. Names are unique: `+` occurs in no short name.
-    `permissions` is the list of contract 4.5: [{kind, namespace, access: [{resource, action}]}].
-    A hash is `sha256$<hex>` of a generated secret, or Argon2id of a chosen one (design 5). Two may live at a time.
+    `name` is the stored short name: `name` of a system robot, `project+name` of a project's. It stays when the
+    project is renamed, so that the jobs that use it go on. Names are unique: `+` occurs in no short name.
+    `permissions` is the list of contract 4.5, [{kind, namespace, access: [{resource, action}]}], and entries of
+    kind project carry `namespace_id` too: that one decides, the name is only shown.
+    A hash is `sha256$<hex>` of a generated secret, or Argon2id of a chosen one (design 5); two may live at a time.
     """
 
     class Level(models.TextChoices):

@@ -25,7 +25,7 @@ def record(
     address: str = "",
     succeeded: bool = True,
 ) -> None:
-    """One row. `operator` is the caller's name, empty for anonymous; `resource` is named by name, never by id.
+    """One row. `operator` is the caller's name, empty for anonymous; `resource` is a name, never an id.
 
     `description` defaults to Harbor's `<operation> <resource type>: <resource>`.
     """

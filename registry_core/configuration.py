@@ -1,7 +1,7 @@
 """System settings: rows that differ from their defaults (contract 5), cached in each process.
 
-A change raises the epoch of everybody, whose bell the other processes of this host hear at the next read; elsewhere what
-is kept lives for a second.
+A change raises the epoch of everybody, whose bell the other processes of this host hear at the next read;
+elsewhere what is kept lives for a second.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def set_values(values: dict[str, Any]) -> None:
 def _check(name: str, value: Any) -> None:
     item = ITEMS[name]
     # type() and not isinstance(): a boolean is an int to Python, and no number of minutes to anybody.
-    fault = item.check(value) if type(value) is type(item.default) else f"must be {_KINDS[type(item.default)]}"
+    kind = type(item.default)
+    fault = item.check(value) if type(value) is kind else f"must be {_KINDS[kind]}"
     if fault:
         raise errors.BadRequest(f"the setting {name} {fault}", {"setting": name, "default": item.default})
 
