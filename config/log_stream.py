@@ -16,7 +16,7 @@ KEPT_FILES = 5
 _ATOMIC = 4096
 
 _POSTGRES_LINE = re.compile(r"^(DEBUG|LOG|INFO|NOTICE|WARNING|ERROR|FATAL|PANIC|DETAIL|HINT|CONTEXT):\s+")
-_POSTGRES_LEVELS = {"WARNING": "warning", "ERROR": "warning", "FATAL": "error", "PANIC": "critical"}
+_POSTGRES_LEVELS = {"WARNING": "warning", "ERROR": "warning", "FATAL": "warning", "PANIC": "critical"}
 _VALKEY_LINE = re.compile(r"^\d+:[A-Z] .{20,32} ([-.*#]) ")
 
 

@@ -1,0 +1,59 @@
+"""The web server: granian, one worker a core, on config.asgi. Run as `python -m config.web_server`.
+
+This process holds no Django: it starts the workers and starts them again; they load the application.
+"""
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+from config.environment import env_int, env_str
+from config.options import parse_address
+from config.processes import end_with_parent, raise_open_files_limit
+
+_LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"lines": {"()": "config.logs.JsonLines"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "lines", "stream": "ext://sys.stdout"},
+    },
+    "loggers": {"_granian": {"handlers": ["console"], "level": "INFO", "propagate": False}},
+}
+
+
+def main() -> None:
+    from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
+    from granian.server import Server
+
+    raise_open_files_limit()
+    # Forked on purpose, on every version of Python: a forked worker can be given a parent-death signal, so
+    # that none is left listening when this process is killed.
+    multiprocessing.set_start_method("fork")
+    os.register_at_fork(after_in_child=end_with_parent(signal.SIGTERM, os.getpid()))
+    host, port = parse_address(env_str("BREAKWATER_ADDR", "127.0.0.1:8080"))
+    cert, key = env_str("BREAKWATER_TLS_CERT"), env_str("BREAKWATER_TLS_KEY")
+    Server(
+        "config.asgi:application",
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        workers=env_int("BREAKWATER_WORKERS", 0) or os.cpu_count() or 1,
+        http=HTTPModes.auto,
+        loop=Loops.uvloop,
+        websockets=False,
+        # Granian's default admits 512 requests a worker, which as many slow readers fill.
+        backlog=4096,
+        backpressure=8192,
+        respawn_failed_workers=True,
+        workers_kill_timeout=15,
+        log_dictconfig=_LOGGING,
+        ssl_cert=Path(cert) if cert else None,
+        ssl_key=Path(key) if key else None,
+        ssl_protocol_min=SSLProtocols.tls12,
+    ).serve()
+
+
+if __name__ == "__main__":
+    main()
