@@ -95,11 +95,12 @@ class Member(models.Model):
 class Robot(models.Model):
     """An account for machines.
 
-    `name` is the stored short name: `name` of a system robot, `project+name` of a project's. It stays when the
-    project is renamed, so that the jobs that use it go on. Names are unique: `+` occurs in no short name.
-    `permissions` is the list of contract 4.5, [{kind, namespace, access: [{resource, action}]}], and entries of
+    `name` is the stored short name: `name` of a system robot, `project+name` of a project's. It stays when
+    the project is renamed, so that the jobs that use it go on. Names are unique: no short name holds a `+`.
+    `permissions` is the list of contract 4.5: [{kind, namespace, access: [{resource, action}]}]. Entries of
     kind project carry `namespace_id` too: that one decides, the name is only shown.
-    A hash is `sha256$<hex>` of a generated secret, or Argon2id of a chosen one (design 5); two may live at a time.
+    A hash is `sha256$<hex>` of a generated secret, or Argon2id of a chosen one (design 5); two may live at a
+    time.
     """
 
     class Level(models.TextChoices):

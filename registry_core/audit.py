@@ -30,6 +30,6 @@ def record(
     `description` defaults to Harbor's `<operation> <resource type>: <resource>`.
     """
     text = description or f"{operation} {resource_type}: {resource}"
-    values = [operator or "anonymous", operation, resource_type, resource, text, succeeded]
+    values: list[str | bool] = [operator or "anonymous", operation, resource_type, resource, text, succeeded]
     with connection.cursor() as cursor:
         cursor.execute(_RECORD, [*values, namespace_id, address or None])
