@@ -1,0 +1,58 @@
+import contextlib
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from typing import Any
+
+from celery import Celery, signals
+from celery.beat import EmbeddedService, Scheduler
+from django.core.management.base import BaseCommand
+
+from config.celery import app
+
+
+class Command(BaseCommand):
+    help = "Run jobs: scans, replication, webhooks, garbage collection."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--with-scheduler",
+            action="store_true",
+            help="also ring for what is due, as `manage.py scheduler` does, from a thread of this process",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        keep_our_logging()
+        # Tasks live in rows, with leases and heartbeats of their own; workers need not know of one another.
+        worker = app.Worker(
+            pool_cls="threads",
+            quiet=True,
+            redirect_stdouts=False,
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+        with scheduler_thread(app) if options["with_scheduler"] else contextlib.nullcontext():
+            worker.start()
+        sys.exit(worker.exitcode or 0)
+
+
+def keep_our_logging() -> None:
+    """A receiver of this signal is all that keeps Celery from setting up logging anew."""
+    signals.setup_logging.connect(_leave_logging, weak=False)
+
+
+def _leave_logging(**_: Any) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def scheduler_thread(celery: Celery) -> Iterator[None]:
+    # In memory: the entries are few and fixed, and what is due is decided by rows (design 9).
+    service = EmbeddedService(celery, thread=True, scheduler_cls=Scheduler)
+    service.start()
+    try:
+        yield
+    finally:
+        service.stop()
