@@ -13,7 +13,8 @@ ADDR = env_str("BREAKWATER_ADDR", "127.0.0.1:8080")
 EXTERNAL_URLS = [u.rstrip("/") for u in env_list("BREAKWATER_EXTERNAL_URL", f"http://{ADDR}")]
 TRUSTED_PROXIES = env_list("BREAKWATER_TRUSTED_PROXIES")
 STORAGE = env_str("BREAKWATER_STORAGE") or f"file://{HOME}/storage"
-UNDO_DAYS = env_int("BREAKWATER_UNDO_DAYS", 0)
+if env_int("BREAKWATER_UNDO_DAYS", 0):
+    raise ConfigurationError("BREAKWATER_UNDO_DAYS must be 0: deleted content cannot be kept for undo yet.")
 GC_GRACE = env_seconds("BREAKWATER_GC_GRACE", "2h")
 DELETE_DELAY = env_seconds("BREAKWATER_DELETE_DELAY", "0")
 MAX_TRANSFERS_PER_ADDRESS = env_int("BREAKWATER_MAX_TRANSFERS_PER_ADDRESS", 256, minimum=1)
@@ -86,18 +87,13 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
 }
 
-CELERY = {
-    "broker_url": REDIS_URL,
-    "task_ignore_result": True,
-    "task_serializer": "json",
-    "accept_content": ["json"],
-    "worker_pool": "threads",
-    "worker_concurrency": env_int("BREAKWATER_JOB_THREADS", 4, minimum=1),
-    "worker_prefetch_multiplier": 1,
-    "worker_hijack_root_logger": False,
-    "broker_connection_retry_on_startup": True,
-    "broker_transport_options": {"visibility_timeout": 3600},
-    "beat_schedule": {
-        "sweep": {"task": "registry_core.tasks.sweep", "schedule": 5.0, "options": {"expires": 5}},
-    },
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_CONCURRENCY = env_int("BREAKWATER_JOB_THREADS", 4, minimum=1)
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {"task": "registry_core.tasks.sweep", "schedule": 5.0, "options": {"expires": 5}},
 }

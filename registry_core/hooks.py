@@ -64,7 +64,6 @@ class Push:
     repository: Repository
     artifact: Artifact
     tags: tuple[str, ...]
-    new_bytes: int
 
 
 async def _deny(caller: Caller, name: RepositoryName, action: Action) -> Grant:

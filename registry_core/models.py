@@ -18,7 +18,7 @@ DIGEST_LENGTH = 7 + 128
 class Namespace(models.Model):
     """The first component of a repository's name; a project is one-to-one to it, so a rename is one UPDATE."""
 
-    name = models.CharField(max_length=255, unique=True)
+    name = models.CharField(max_length=255, unique=True, db_collation="C")
 
 
 class RepositoryQuerySet(models.QuerySet["Repository"]):
@@ -35,7 +35,7 @@ class Repository(models.Model):
     """A repository's name without its project; the full name is `namespace.name/path`."""
 
     namespace = models.ForeignKey(Namespace, on_delete=models.PROTECT, related_name="repositories")
-    path = models.CharField(max_length=255)
+    path = models.CharField(max_length=255, db_collation="C")
     description = models.TextField(blank=True, default="")
     pull_count = models.BigIntegerField(default=0)
     is_listed = models.BooleanField(default=False)

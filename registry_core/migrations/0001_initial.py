@@ -67,7 +67,7 @@ class Migration(migrations.Migration):
             name='Namespace',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=255, unique=True)),
+                ('name', models.CharField(db_collation='C', max_length=255, unique=True)),
             ],
         ),
         migrations.CreateModel(
@@ -141,7 +141,7 @@ class Migration(migrations.Migration):
             name='Repository',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('path', models.CharField(max_length=255)),
+                ('path', models.CharField(db_collation='C', max_length=255)),
                 ('description', models.TextField(blank=True, default='')),
                 ('pull_count', models.BigIntegerField(default=0)),
                 ('is_listed', models.BooleanField(default=False)),

@@ -38,6 +38,10 @@ CREATE INDEX auditlog_of_namespace ON registry_core_auditlog (namespace_id, occu
 """
 
 
+# Full names in byte order: a name with its slash is no prefix of another, so (name/, path) sorts as name/path does.
+CATALOG = "CREATE INDEX namespace_in_catalog ON registry_core_namespace ((name || '/'))"
+
+
 class Migration(migrations.Migration):
     dependencies = [("registry_core", "0001_initial")]
 
@@ -45,4 +49,5 @@ class Migration(migrations.Migration):
         migrations.RunSQL(IMMEDIATE_KEYS, migrations.RunSQL.noop),
         migrations.RunSQL(EPOCHS, "DROP SEQUENCE registry_core_epoch_seq"),
         migrations.RunSQL(AUDIT_LOG, "DROP TABLE registry_core_auditlog"),
+        migrations.RunSQL(CATALOG, "DROP INDEX namespace_in_catalog"),
     ]

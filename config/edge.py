@@ -1,0 +1,71 @@
+"""What is true of a request before anybody handles it: whose it is, and under which URL the client knows us.
+
+X-Forwarded-* is believed from BREAKWATER_TRUSTED_PROXIES only. The URL that goes into answers is one of
+BREAKWATER_EXTERNAL_URL: the one the request names, else the first (design 3, Tokens).
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import urllib.parse
+from collections.abc import MutableMapping
+from typing import Any
+
+from django.conf import settings
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@functools.cache
+def _trusted() -> list[Network]:
+    return [ipaddress.ip_network(text, strict=False) for text in settings.TRUSTED_PROXIES]
+
+
+@functools.lru_cache(maxsize=4096)
+def is_trusted(address: str) -> bool:
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(ip in network for network in _trusted())
+
+
+@functools.lru_cache(maxsize=1024)
+def external_url(scheme: str, host: str) -> str:
+    urls = [(u, urllib.parse.urlsplit(u)) for u in settings.EXTERNAL_URLS]
+    same_host = [u for u in urls if u[1].netloc.lower() == host.lower()]
+    same = [u for u in same_host if u[1].scheme == scheme] or same_host or urls
+    return str(same[0][0])
+
+
+def prepare(scope: MutableMapping[str, Any]) -> None:
+    """Set client, scheme, `breakwater.base_url` and `breakwater.accel` (the proxy's own location for files, or '')."""
+    client = scope.get("client") or ("", 0)
+    address, scheme, host, accel = client[0].removeprefix("::ffff:"), scope.get("scheme", "http"), "", ""
+    forwarded: dict[bytes, str] = {}
+    proxied = is_trusted(address)
+    for name, value in scope["headers"]:
+        if name == b"host":
+            host = value.decode("latin-1")
+        elif proxied and (name.startswith(b"x-forwarded-") or name == b"x-accel-location"):
+            forwarded[name] = value.decode("latin-1")
+    if proxied:
+        address = _client_of(forwarded.get(b"x-forwarded-for", ""), address)
+        scheme = forwarded.get(b"x-forwarded-proto", scheme)
+        host = forwarded.get(b"x-forwarded-host", host)
+        accel = forwarded.get(b"x-accel-location", "")
+    scope["client"] = (address, client[1])
+    scope["scheme"] = scheme
+    scope["breakwater.base_url"] = external_url(scheme, host)
+    scope["breakwater.accel"] = accel
+
+
+def _client_of(chain: str, nearest: str) -> str:
+    """The last address in the chain that is no proxy of ours: what stands before it anybody may have written."""
+    address = nearest
+    for part in reversed(chain.split(",")):
+        address = part.strip() or address
+        if not is_trusted(address):
+            break
+    return address

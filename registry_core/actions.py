@@ -1,0 +1,307 @@
+"""Verbs that change what a repository holds: manifests and tags. Each is one transaction with its event and audit row.
+
+Many statements here are SQL, not the ORM: the locks must be exactly these (`FOR KEY SHARE` in id order; what the ORM
+offers would serialise all pushers of one base layer: design 3, Locks).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+
+from registry_core import audit, configuration, errors, events, hooks, versions
+from registry_core.locks import Vanished, name_keys, retrying
+from registry_core.manifests import Manifest, extra_attrs_of, kind_of, storable
+from registry_core.models import Artifact, Repository
+from registry_core.references import RepositoryName
+from registry_core.storage.driver import KeyMissing
+from registry_core.store import driver
+
+MAX_CONFIG = 1 << 20  # bytes of a config that are read for lists
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    digest: str
+    subject: str
+    tags: tuple[str, ...]
+
+
+# -- pushing
+
+
+def put_manifest(
+    grant: hooks.Grant, name: RepositoryName, manifest: Manifest, tags: Sequence[str], address: str = ""
+) -> Pushed:
+    """Store a manifest and point `tags` at it. ManifestBlobUnknown names every part that is not here."""
+    attributes = extra_attrs_of(manifest, _config_of(grant, name, manifest))
+    return _put_manifest(grant, name, manifest, tuple(sorted(set(tags))), attributes, address)
+
+
+@retrying
+def _put_manifest(
+    grant: hooks.Grant,
+    name: RepositoryName,
+    manifest: Manifest,
+    tags: tuple[str, ...],
+    attributes: dict[str, Any] | None,
+    address: str,
+) -> Pushed:
+    principal = grant.principal
+    repository = ensure_repository(grant.namespace_id, name.path)
+    known = _lock_names(repository.pk, manifest, tags)
+    blobs = _lock_blobs(repository.pk, principal.subject, manifest)
+    if not configuration.get("allow_sparse"):
+        _check_complete(manifest, known, blobs)
+    digest = str(manifest.digest)
+    artifact_id = known.get(digest)
+    is_new = artifact_id is None
+    if artifact_id is None:
+        artifact_id = _insert_artifact(repository.pk, manifest, known, attributes)
+        _insert_edges(repository.pk, artifact_id, manifest, known, blobs)
+        _adopt_waiting(repository.pk, artifact_id, digest)
+    moved = _point_tags(repository.pk, artifact_id, digest, tags, principal.name)
+    _end_leases(repository.pk, principal.subject, [b for b, _ in blobs.values()])
+    artifact = Artifact(pk=artifact_id, repository=repository, digest=digest, media_type=manifest.media_type)
+    push = hooks.Push(principal, repository, artifact, tags)
+    for check in hooks.push_checks:
+        check(push)
+    if is_new or moved:
+        subject = f"{name}:{tags[0]}" if tags else f"{name}@{digest}"
+        events.record(
+            events.ARTIFACT_PUSHED, principal.name, repository=str(name), digest=digest, tags=list(tags),
+            namespace_id=grant.namespace_id,
+        )  # fmt: skip
+        audit.record(
+            principal.name, "create", "artifact", subject, f"push artifact: {subject}",
+            namespace_id=grant.namespace_id, address=address,
+        )  # fmt: skip
+    versions.raise_after_commit(grant.namespace_id, name.path)
+    return Pushed(digest, str(manifest.subject.digest) if manifest.subject else "", tags)
+
+
+def ensure_repository(namespace_id: int, path: str) -> Repository:
+    """The repository's row, locked against deletion until the end of the transaction."""
+    find = "SELECT id FROM registry_core_repository WHERE namespace_id = %s AND path = %s FOR KEY SHARE"
+    insert = """
+        INSERT INTO registry_core_repository
+            (namespace_id, path, description, pull_count, is_listed, created_at, updated_at)
+        VALUES (%s, %s, '', 0, false, now(), now()) ON CONFLICT (namespace_id, path) DO NOTHING RETURNING id
+    """
+    with connection.cursor() as cursor:
+        for statement in (find, insert, find):
+            cursor.execute(statement, [namespace_id, path])
+            if (row := cursor.fetchone()) is not None:
+                return Repository(pk=row[0], namespace_id=namespace_id, path=path)
+    raise Vanished
+
+
+def _lock_names(repository_id: int, manifest: Manifest, tags: tuple[str, ...]) -> dict[str, int]:
+    """digest → id of the artifacts of this repository that the manifest is or names; they stay until commit.
+
+    The digest's own name is locked alone and those it refers to shared, so that a subject and its referrer, or a child
+    and its index, arriving together, cannot miss each other.
+    """
+    own = str(manifest.digest)
+    named = [str(d.digest) for d in manifest.children]
+    if manifest.subject:
+        named.append(str(manifest.subject.digest))
+    (own_key,) = name_keys(repository_id, [own])
+    with connection.cursor() as cursor:
+        for key in name_keys(repository_id, [own, *named]):
+            lock = "pg_advisory_xact_lock" if key == own_key else "pg_advisory_xact_lock_shared"
+            cursor.execute(f"SELECT {lock}(%s)", [key])
+        if tags:
+            cursor.execute(
+                "SELECT 1 FROM registry_core_tag WHERE repository_id = %s AND name = ANY(%s) "
+                "ORDER BY name FOR UPDATE",
+                [repository_id, list(tags)],
+            )
+        cursor.execute(
+            "SELECT digest, id FROM registry_core_artifact WHERE repository_id = %s AND digest = ANY(%s) "
+            "ORDER BY id FOR KEY SHARE",
+            [repository_id, [own, *named]],
+        )
+        return dict(cursor.fetchall())
+
+
+# A blob counts here while an artifact of the repository holds it or the pusher's lease runs.
+_READABLE = """
+    (EXISTS (SELECT 1 FROM registry_core_artifactblob e
+             WHERE e.repository_id = %(repository)s AND e.digest = b.digest AND e.blob_id = b.id)
+     OR EXISTS (SELECT 1 FROM registry_core_repositoryblob l WHERE l.repository_id = %(repository)s
+                AND l.blob_id = b.id AND l.principal = %(principal)s AND l.leased_until > now()))
+"""
+
+
+def _lock_blobs(repository_id: int, principal: str, manifest: Manifest) -> dict[str, tuple[int, str]]:
+    """digest → (id, key) of the blobs that the manifest names and this pusher may use here; they stay until commit."""
+    digests = [str(d.digest) for d in manifest.blobs]
+    if not digests:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT b.digest, b.id, b.key FROM registry_core_blob b WHERE b.digest = ANY(%(digests)s) AND {_READABLE} "
+            "ORDER BY b.id FOR KEY SHARE OF b",
+            {"digests": digests, "repository": repository_id, "principal": principal},
+        )
+        return {digest: (pk, key) for digest, pk, key in cursor.fetchall()}
+
+
+def _check_complete(manifest: Manifest, known: dict[str, int], blobs: dict[str, tuple[int, str]]) -> None:
+    missing = [str(d.digest) for d in manifest.blobs if d.is_required and str(d.digest) not in blobs]
+    missing += [str(d.digest) for d in manifest.children if str(d.digest) not in known]
+    if missing:
+        raise errors.ManifestBlobUnknown(missing)
+
+
+_INSERT_ARTIFACT = """
+INSERT INTO registry_core_artifact (repository_id, digest, media_type, artifact_type, kind, config_media_type, size,
+    subject_digest, subject_id, annotations, extra_attrs, payload, pushed_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now())
+RETURNING id
+"""
+
+
+def _insert_artifact(
+    repository_id: int, manifest: Manifest, known: dict[str, int], attributes: dict[str, Any] | None
+) -> int:
+    subject = str(manifest.subject.digest) if manifest.subject else ""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _INSERT_ARTIFACT,
+            [
+                repository_id, str(manifest.digest), manifest.media_type, manifest.artifact_type, kind_of(manifest),
+                manifest.config_media_type, manifest.size, subject, known.get(subject),
+                json.dumps(storable(manifest.annotations)),
+                None if attributes is None else json.dumps(attributes), manifest.payload,
+            ],
+        )  # fmt: skip
+        (artifact_id,) = cursor.fetchone()
+        cursor.execute(
+            "UPDATE registry_core_repository SET is_listed = true, created_at = now() "
+            "WHERE id = %s AND NOT is_listed",
+            [repository_id],
+        )
+    return int(artifact_id)
+
+
+def _insert_edges(
+    repository_id: int,
+    artifact_id: int,
+    manifest: Manifest,
+    known: dict[str, int],
+    blobs: dict[str, tuple[int, str]],
+) -> None:
+    """One statement a kind, sorted: unsorted rows deadlock (design 3, Locks)."""
+    edges = sorted((str(d.digest) for d in manifest.blobs), key=lambda d: (blobs.get(d, (0,))[0], d))
+    with connection.cursor() as cursor:
+        if edges:
+            cursor.execute(
+                "INSERT INTO registry_core_artifactblob (artifact_id, repository_id, digest, blob_id) "
+                "SELECT %s, %s, * FROM unnest(%s::text[], %s::bigint[])",
+                [artifact_id, repository_id, edges, [blobs[d][0] if d in blobs else None for d in edges]],
+            )
+        if manifest.children:
+            children = [str(d.digest) for d in manifest.children]
+            cursor.execute(
+                "INSERT INTO registry_core_artifactchild "
+                "(artifact_id, repository_id, digest, child_id, descriptor, position) "
+                "SELECT %s, %s, * FROM unnest(%s::text[], %s::bigint[], %s::jsonb[], %s::int[])",
+                [
+                    artifact_id, repository_id, children, [known.get(d) for d in children],
+                    [json.dumps(storable(d.raw)) for d in manifest.children], list(range(len(children))),
+                ],
+            )  # fmt: skip
+
+
+def _adopt_waiting(repository_id: int, artifact_id: int, digest: str) -> None:
+    """Edges that waited for this artifact find it: indexes that were accepted without it, and its referrers."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE registry_core_artifactchild SET child_id = %s "
+            "WHERE repository_id = %s AND digest = %s AND child_id IS NULL",
+            [artifact_id, repository_id, digest],
+        )
+        cursor.execute(
+            "UPDATE registry_core_artifact SET subject_id = %s WHERE id IN ("
+            " SELECT id FROM registry_core_artifact WHERE repository_id = %s AND subject_digest = %s"
+            " AND subject_digest <> '' AND subject_id IS NULL ORDER BY id FOR NO KEY UPDATE)",
+            [artifact_id, repository_id, digest],
+        )
+
+
+_POINT_TAGS = """
+WITH before AS (
+    SELECT t.name, a.digest FROM registry_core_tag t JOIN registry_core_artifact a ON a.id = t.artifact_id
+    WHERE t.repository_id = %(repository)s AND t.name = ANY(%(tags)s)
+), moved AS (
+    INSERT INTO registry_core_tag (repository_id, name, artifact_id, pushed_at)
+    SELECT %(repository)s, name, %(artifact)s, now() FROM unnest(%(tags)s::text[]) AS name ORDER BY name
+    ON CONFLICT (repository_id, name) DO UPDATE SET artifact_id = excluded.artifact_id, pushed_at = now()
+        WHERE registry_core_tag.artifact_id <> excluded.artifact_id
+    RETURNING name
+)
+INSERT INTO registry_core_taghistory (repository_id, name, from_digest, to_digest, moved_by, moved_at)
+SELECT %(repository)s, moved.name, coalesce(before.digest, ''), %(digest)s, %(by)s, now()
+FROM moved LEFT JOIN before USING (name) ORDER BY moved.name
+RETURNING name
+"""
+
+
+def _point_tags(
+    repository_id: int, artifact_id: int, digest: str, tags: tuple[str, ...], by: str
+) -> list[str]:
+    """The tags that moved. Two who create one tag at once meet at its unique name; the later one wins."""
+    if not tags:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _POINT_TAGS,
+            {
+                "repository": repository_id, "artifact": artifact_id, "digest": digest, "tags": list(tags), "by": by,
+            },
+        )  # fmt: skip
+        return [name for (name,) in cursor.fetchall()]
+
+
+def _end_leases(repository_id: int, principal: str, blob_ids: list[int]) -> None:
+    """What a manifest holds needs no lease: its bytes are free as soon as the manifest goes."""
+    if blob_ids:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "DELETE FROM registry_core_repositoryblob WHERE repository_id = %s AND principal = %s "
+                "AND blob_id = ANY(%s)",
+                [repository_id, principal, blob_ids],
+            )
+
+
+def _config_of(grant: hooks.Grant, name: RepositoryName, manifest: Manifest) -> bytes | None:
+    """The config's bytes for what lists show; None where there is none to show."""
+    config = manifest.config
+    if config is None or config.size > MAX_CONFIG or kind_of(manifest) in ("UNKNOWN", "SBOM"):
+        return None
+    sql = (
+        "SELECT b.key FROM registry_core_blob b JOIN registry_core_repository r ON r.namespace_id = %(namespace)s "
+        "AND r.path = %(path)s WHERE b.digest = %(digest)s AND b.size <= %(limit)s AND "
+        + _READABLE.replace("%(repository)s", "r.id")
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql,
+            {
+                "namespace": grant.namespace_id, "path": name.path, "digest": str(config.digest),
+                "limit": MAX_CONFIG, "principal": grant.principal.subject,
+            },
+        )  # fmt: skip
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    try:
+        return b"".join(driver().read(row[0]))
+    except KeyMissing:
+        return None

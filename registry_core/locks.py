@@ -1,0 +1,71 @@
+"""How writers of content stay out of each other's way.
+
+Lock order everywhere: names (advisory), repository, tag, artifacts by id, blobs by id, ledger pairs by id, quota row
+last. What PostgreSQL still breaks off is tried again (design 3, Locks).
+"""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
+
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+
+from registry_core import errors
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ATTEMPTS = 4
+# serialization failure, deadlock, and a row that went away between two statements
+_AGAIN = frozenset({"40001", "40P01", "23503"})
+
+
+class Vanished(Exception):
+    """A row that this transaction had found is gone; the whole of it is worth another try."""
+
+
+def retrying(function: Callable[P, T]) -> Callable[P, T]:
+    """Run in a transaction of its own; again when a race broke it off, three times at most, then 503."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        cause: Exception | None = None
+        for _ in range(ATTEMPTS):
+            try:
+                with transaction.atomic():
+                    return function(*args, **kwargs)
+            except Vanished as e:
+                cause = e
+            except DatabaseError as e:
+                if sqlstate(e) not in _AGAIN:
+                    raise as_registry_error(e) from e
+                cause = e
+            except InterfaceError as e:  # the connection was closed under us
+                raise as_registry_error(e) from e
+        raise errors.Unavailable(
+            "others change the same content; try again", {"attempts": ATTEMPTS}
+        ) from cause
+
+    return run
+
+
+def sqlstate(e: BaseException) -> str:
+    return getattr(e.__cause__, "pgcode", None) or ""
+
+
+def as_registry_error(e: Exception) -> Exception:
+    """A database that cannot be reached or is full, as a sentence; anything else as it is (a defect)."""
+    state = sqlstate(e)
+    if state in ("53100", "58030"):
+        return errors.InsufficientStorage("the database's disk is full", {"component": "database"})
+    if isinstance(e, OperationalError | InterfaceError):
+        return errors.Unavailable("the database does not answer; try again", {"component": "database"})
+    return e
+
+
+def name_keys(repository_id: int, digests: Iterable[str]) -> list[int]:
+    """64-bit advisory keys of digests in a repository, sorted."""
+    return sorted({(repository_id & 0x7FFFFFFF) << 32 | zlib.crc32(d.encode()) for d in digests})

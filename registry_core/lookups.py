@@ -1,0 +1,157 @@
+"""What a reference or digest leads to in a repository: one query when cold, none when warm (design 8.5, 8.6).
+
+An answer, also the absence of one, is kept while the repository's version stands, 2 seconds at most.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from registry_core import hot_reads, presence, versions
+from registry_core.digests import is_digest
+
+KEPT = 2.0  # seconds: bounds what a process that dies between commit and ring can hide
+MAX_ANSWERS = 100_000
+MAX_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A manifest ready to be sent."""
+
+    artifact_id: int
+    repository_id: int
+    digest: str
+    media_type: str
+    payload: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """`is_held`: an artifact of the repository holds it. `lease_left`: seconds of the caller's own lease."""
+
+    digest: str
+    key: str
+    size: int
+    is_missing: bool
+    is_held: bool
+    lease_left: float
+
+
+V = TypeVar("V")
+
+
+class _Answers(Generic[V]):
+    """Answers under the version that was read before the question was asked; None is an answer too."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, ...], tuple[int, float, V | None]] = {}
+
+    def find(self, key: tuple[str, ...], version: int) -> tuple[V | None] | None:
+        found = self._kept.get(key)
+        if found is None or found[0] != version or found[1] < time.monotonic():
+            return None
+        return (found[2],)
+
+    def keep(self, key: tuple[str, ...], version: int, answer: V | None) -> None:
+        if len(self._kept) >= MAX_ANSWERS:
+            self._kept.clear()
+        self._kept[key] = (version, time.monotonic() + KEPT, answer)
+
+
+class _Payloads:
+    """Manifests by digest, least recently used out first, bounded by bytes: many references share one."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[int, str], Stored] = OrderedDict()
+        self._bytes = 0
+
+    def find(self, key: tuple[int, str]) -> Stored | None:
+        if (stored := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+        return stored
+
+    def keep(self, stored: Stored) -> Stored:
+        key = (stored.artifact_id, stored.digest)
+        if (known := self.find(key)) is not None:
+            return known
+        self._kept[key] = stored
+        self._bytes += len(stored.payload)
+        while self._bytes > MAX_BYTES:
+            _, oldest = self._kept.popitem(last=False)
+            self._bytes -= len(oldest.payload)
+        return stored
+
+
+_manifests: _Answers[tuple[int, str]] = _Answers()
+_blobs: _Answers[StoredBlob] = _Answers()
+_payloads = _Payloads()
+
+_BY_TAG = """
+SELECT a.id, a.repository_id, a.digest, a.media_type, a.payload
+FROM registry_core_repository r JOIN registry_core_tag t ON t.repository_id = r.id
+JOIN registry_core_artifact a ON a.id = t.artifact_id
+WHERE r.namespace_id = $1 AND r.path = $2 AND t.name = $3
+"""
+_BY_DIGEST = """
+SELECT a.id, a.repository_id, a.digest, a.media_type, a.payload
+FROM registry_core_repository r JOIN registry_core_artifact a ON a.repository_id = r.id
+WHERE r.namespace_id = $1 AND r.path = $2 AND a.digest = $3
+"""
+_BLOB = """
+SELECT b.digest, b.key, b.size, b.missing_since IS NOT NULL AS is_missing,
+    EXISTS (SELECT 1 FROM registry_core_artifactblob e
+            WHERE e.repository_id = r.id AND e.digest = b.digest AND e.blob_id = b.id) AS is_held,
+    coalesce((SELECT extract(epoch FROM l.leased_until - now())::float8 FROM registry_core_repositoryblob l
+              WHERE l.repository_id = r.id AND l.blob_id = b.id AND l.principal = $4), 0) AS lease_left
+FROM registry_core_repository r, registry_core_blob b
+WHERE r.namespace_id = $1 AND r.path = $2 AND b.digest = $3
+"""
+
+
+async def find_manifest(namespace_id: int, path: str, reference: str) -> Stored | None:
+    by_digest = is_digest(reference)
+    key = (str(namespace_id), path, reference)
+    version = versions.read(versions.slot(namespace_id, path))
+    # A digest's manifest never changes; a tag's does, and other hosts' pushes do not ring here.
+    if (by_digest or presence.is_alone()) and (known := _manifests.find(key, version)) is not None:
+        if known[0] is None:
+            return None
+        if (stored := _payloads.find(known[0])) is not None:
+            return stored
+    row = await hot_reads.fetchrow(_BY_DIGEST if by_digest else _BY_TAG, namespace_id, path, reference)
+    if row is None:
+        _manifests.keep(key, version, None)
+        return None
+    stored = _payloads.keep(_stored(*row))
+    _manifests.keep(key, version, (stored.artifact_id, stored.digest))
+    return stored
+
+
+def _stored(artifact_id: int, repository_id: int, digest: str, media_type: str, payload: bytes) -> Stored:
+    headers = (
+        (b"content-type", media_type.encode()),
+        (b"content-length", str(len(payload)).encode()),
+        (b"docker-content-digest", digest.encode()),
+        (b"etag", f'"{digest}"'.encode()),
+    )
+    return Stored(artifact_id, repository_id, digest, media_type, bytes(payload), headers)
+
+
+async def find_blob(namespace_id: int, path: str, digest: str, principal: str) -> StoredBlob | None:
+    """None unless an artifact of the repository holds the blob or a lease of this principal runs (design 3, Pull)."""
+    version = versions.read(versions.slot(namespace_id, path))
+    shared, own = (str(namespace_id), path, digest), (str(namespace_id), path, digest, principal)
+    known = _blobs.find(shared, version) or _blobs.find(own, version)
+    if known is not None:
+        return known[0]
+    row = await hot_reads.fetchrow(_BLOB, namespace_id, path, digest, principal)
+    blob = None if row is None else StoredBlob(*row)
+    if blob is not None and not blob.is_held and blob.lease_left <= 0:
+        blob = None
+    _blobs.keep(shared if blob is not None and blob.is_held else own, version, blob)
+    return blob

@@ -1,0 +1,30 @@
+"""Counters of this process (contract 6.10, core metrics); the page adds up what every process wrote.
+
+prometheus_client keeps them in mapped files below PROMETHEUS_MULTIPROC_DIR, so counting costs no round trip.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Histogram
+
+REQUESTS = Counter(
+    "harbor_core_http_request_total", "Requests answered", ["method", "code", "operation"]
+)
+SECONDS = Histogram(
+    "harbor_core_http_request_duration_seconds", "Time until the answer was sent", ["method", "operation"],
+    buckets=(0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60),
+)  # fmt: skip
+DAMAGED = Counter("breakwater_damaged_objects_total", "Stored objects that were found missing or short")
+
+_counters: dict[tuple[str, int, str], Counter] = {}
+_timers: dict[tuple[str, str], Histogram] = {}
+
+
+def count(method: str, status: int, operation: str, seconds: float) -> None:
+    key = (method, status, operation)
+    if (counter := _counters.get(key)) is None:
+        counter = _counters[key] = REQUESTS.labels(method, str(status), operation)
+    if (timer := _timers.get((method, operation))) is None:
+        timer = _timers[method, operation] = SECONDS.labels(method, operation)
+    counter.inc()
+    timer.observe(seconds)

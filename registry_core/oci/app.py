@@ -1,0 +1,139 @@
+"""The distribution API as a thin ASGI application: a path leads to a handler, an error to its answer.
+
+Routing reads the raw path (design 8.3): servers decode `%2f` in the other one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from registry_core import errors, hooks, metrics
+from registry_core.oci import blobs, catalog, manifests, referrers, tags, uploads
+from registry_core.oci.request import ClientGone, Receive, Request, Scope, Send
+from registry_core.references import RepositoryName, parse_repository
+
+log = logging.getLogger("breakwater.oci")
+
+Handler = Callable[[Request, RepositoryName, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What one form of path offers. `operation` is Harbor's word for it in metrics (contract 6.10)."""
+
+    operation: str
+    handlers: dict[str, Handler]
+
+
+MANIFEST = Route(
+    "v2_manifest",
+    {"GET": manifests.get, "HEAD": manifests.get, "PUT": manifests.put, "DELETE": manifests.delete},
+)
+BLOB = Route("v2_blob", {"GET": blobs.get, "HEAD": blobs.get, "DELETE": blobs.delete})
+START = Route("v2_blob_upload", {"POST": uploads.start})
+UPLOAD = Route(
+    "v2_blob_upload",
+    {"GET": uploads.status, "PATCH": uploads.patch, "PUT": uploads.put, "DELETE": uploads.cancel},
+)
+TAGS = Route("v2_tags", {"GET": tags.get, "HEAD": tags.get})
+REFERRERS = Route("v2_referrers", {"GET": referrers.get, "HEAD": referrers.get})
+
+
+def find_route(path: str) -> tuple[Route, str, str] | None:
+    """(route, repository, last part) of a path below /v2/, or None."""
+    parts = path.split("/")[2:]
+    match parts:
+        case [*name, "blobs", "uploads"] | [*name, "blobs", "uploads", ""] if name:
+            return START, "/".join(name), ""
+        case [*name, "blobs", "uploads", upload] if name:
+            return UPLOAD, "/".join(name), upload
+        case [*name, "manifests", reference] if name and reference:
+            return MANIFEST, "/".join(name), reference
+        case [*name, "blobs", digest] if name and digest:
+            return BLOB, "/".join(name), digest
+        case [*name, "tags", "list"] if name:
+            return TAGS, "/".join(name), ""
+        case [*name, "referrers", digest] if name and digest:
+            return REFERRERS, "/".join(name), digest
+    return None
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    began = time.perf_counter()
+    request = Request(scope, receive, send)
+    operation = "v2_others"
+    try:
+        operation = await _dispatch(request)
+    except errors.RegistryError as e:
+        await _refuse(request, e)
+    except ClientGone:
+        request.status = 499
+    except Exception:
+        log.exception("request failed", extra={"fields": {"method": request.method, "path": request.path[:300]}})
+        await _refuse(request, errors.RegistryError())
+    metrics.count(request.method, request.status, operation, time.perf_counter() - began)
+
+
+async def _refuse(request: Request, error: errors.RegistryError) -> None:
+    if error.status >= 500:
+        log.error(
+            error.message,
+            extra={"fields": {"method": request.method, "path": request.path[:300], "status": error.status,
+                   "detail": error.detail}},
+        )  # fmt: skip
+    if not request.started:
+        await request.refuse(error)
+
+
+async def _dispatch(request: Request) -> str:
+    path = request.path
+    if path in ("/v2/", "/v2"):
+        await _ping(request)
+        return "v2_others"
+    if path in ("/v2/_catalog", "/v2/_catalog/"):
+        _check_method(request, ("GET",))
+        await catalog.get(request)
+        return "v2_catalog"
+    _check_path(path)
+    found = find_route(path)
+    if found is None:
+        raise errors.NotFound(f"un-recognized request: {request.method} {path[:300]}", {"fix": _FORMS})
+    route, repository, last = found
+    _check_method(request, route.handlers)
+    await route.handlers[request.method](request, parse_repository(repository), last)
+    return route.operation
+
+
+async def _ping(request: Request) -> None:
+    _check_method(request, ("GET", "HEAD"))
+    await hooks.authenticate(request.caller())
+    await request.answer_json(200, {})
+
+
+_FORMS = (
+    "/v2/<project>/<repository>/ followed by manifests/<tag or digest>, blobs/<digest>, blobs/uploads/, tags/list or "
+    "referrers/<digest>"
+)
+
+
+def _check_path(path: str) -> None:
+    """Before authorisation: nothing that two readers could understand differently (design 8.3)."""
+    odd = next((x for x in ("%", "//", "/./", "/../", ";", "\\") if x in path), None)
+    if odd is None and path.endswith(("/.", "/..")):
+        odd = "/."
+    if odd is not None:
+        raise errors.NameInvalid(
+            f"{odd!r} may not occur in a path", {"path": path[:300], "fix": "write the plain name, unescaped"}
+        )
+
+
+def _check_method(request: Request, allowed: tuple[str, ...] | dict[str, Handler]) -> None:
+    if request.method not in allowed:
+        raise errors.Unsupported(
+            f"{request.method} is not supported here",
+            {"allowed": sorted(allowed)},
+            headers={"allow": ", ".join(sorted(allowed))},
+        )

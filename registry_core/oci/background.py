@@ -1,0 +1,70 @@
+"""What a web process does beside answering: read changes of rights every second, say that it lives, write pulls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+
+from registry_core import epochs, errors, hot_reads, presence, pulls
+from registry_core.threads import in_thread
+
+log = logging.getLogger("breakwater.web")
+
+
+class Tasks:
+    def __init__(self, role: str) -> None:
+        self._role = role
+        self._flushed_at = time.monotonic()
+        self._loop = asyncio.ensure_future(self._every_second())
+
+    async def _every_second(self) -> None:
+        while True:
+            await asyncio.sleep(epochs.PERIOD)
+            try:
+                await self._round()
+            except errors.RegistryError as e:
+                log.warning("the database does not answer", extra={"fields": {"cause": e.message}})
+            except Exception:
+                log.exception("background work failed")
+
+    async def _round(self) -> None:
+        await epochs.refresh()
+        due = time.monotonic() - self._flushed_at >= pulls.PERIOD
+        flushed = await self._flush() if due else False
+        await presence.beat(self._role, flushed=flushed)
+
+    async def _flush(self) -> bool:
+        taken = pulls.take()
+        if not taken.is_empty() and not await in_thread(pulls.write, taken):
+            pulls.give_back(taken)
+            return False
+        self._flushed_at = time.monotonic()
+        return True
+
+    async def stop(self) -> None:
+        """What was pulled until now is written, if the database still answers."""
+        self._loop.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._loop
+        await self._flush()
+        with contextlib.suppress(errors.RegistryError):
+            await presence.leave()
+        await hot_reads.close()
+
+
+async def start(role: str) -> Tasks:
+    """Ready to serve: rights are known, and every other host has had the time to learn of this one (design 8.6)."""
+    while True:
+        try:
+            await epochs.refresh()
+            others = await presence.beat(role, flushed=True)
+            break
+        except errors.Unavailable as e:
+            log.warning("waiting for the database", extra={"fields": {"cause": e.message}})
+            await asyncio.sleep(1)
+    if others:
+        await asyncio.sleep(presence.SETTLE)
+        await epochs.refresh()
+    return Tasks(role)

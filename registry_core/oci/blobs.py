@@ -1,0 +1,196 @@
+"""Blobs: pull with ranges, HEAD, delete (distribution-spec "Pulling blobs"; design 3 Pull, 8.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Iterator
+
+from registry_core import deletions, errors, hooks, lookups, metrics, uploads
+from registry_core.digests import parse_digest
+from registry_core.oci.request import Header, Request
+from registry_core.references import RepositoryName
+from registry_core.storage.driver import KeyMissing
+from registry_core.store import driver
+from registry_core.threads import in_thread
+
+log = logging.getLogger("breakwater.oci")
+
+OCTETS = "application/octet-stream"
+PRESIGNED_SECONDS = 300
+PIECE = 64 << 10
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+# A pusher's lease that has less than this left is renewed when a HEAD tells it that the blob is here.
+_HALF = uploads.LEASE.total_seconds() / 2
+
+
+async def get(request: Request, name: RepositoryName, reference: str) -> None:
+    grant = await hooks.authorize(request.caller(), name, "pull")
+    digest = str(parse_digest(reference))
+    subject = grant.principal.subject
+    blob = await lookups.find_blob(grant.namespace_id, name.path, digest, subject)
+    if blob is None and await hooks.on_miss(grant, name, digest):
+        blob = await lookups.find_blob(grant.namespace_id, name.path, digest, subject)
+    if blob is not None and request.method == "HEAD" and "push" in grant.actions:
+        blob = await _held_for_push(grant, name, blob)
+    if blob is None:
+        raise errors.BlobUnknown(detail={"digest": digest, "repository": str(name)})
+    identity: list[Header] = [
+        (b"docker-content-digest", digest.encode()),
+        (b"etag", f'"{digest}"'.encode()),
+    ]
+    if request.header("if-none-match").strip('W/"') == digest:
+        await request.answer(304, identity)
+        return
+    await _send(request, blob, [*identity, (b"accept-ranges", b"bytes"), (b"content-type", OCTETS.encode())])
+
+
+async def _held_for_push(
+    grant: hooks.Grant, name: RepositoryName, blob: lookups.StoredBlob
+) -> lookups.StoredBlob | None:
+    """Who is told that the blob is here will not send it: it is held until the manifest comes.
+
+    None invites the bytes again: they are known to be lost, or went while we looked.
+    """
+    if blob.is_missing:
+        return None
+    if blob.lease_left >= _HALF:
+        return blob
+    held = await in_thread(
+        uploads.mount_blob, grant, name, blob.digest, (grant.namespace_id, name.path)
+    )
+    return blob if held else None
+
+
+async def _send(request: Request, blob: lookups.StoredBlob, headers: list[Header]) -> None:
+    store = driver()
+    path = store.local_path(blob.key)
+    if path is not None:
+        _check_file(path, blob)
+    elif request.method == "GET":
+        url = store.presigned_url(blob.key, seconds=PRESIGNED_SECONDS, content_type=OCTETS)
+        if url is not None:
+            await request.answer(307, [*headers[:2], (b"location", url.encode()), (b"content-length", b"0")])
+            return
+    span = _span(request, blob.size, f'"{blob.digest}"')
+    if span is None:
+        headers = [*headers, (b"content-length", str(blob.size).encode())]
+        await _send_whole(request, blob, path, headers)
+        return
+    start, end = span
+    length = end - start + 1
+    headers += [
+        (b"content-range", f"bytes {start}-{end}/{blob.size}".encode()),
+        (b"content-length", str(length).encode()),
+    ]
+    if request.method == "HEAD":
+        await request.answer(206, headers)
+    elif path is not None and length == blob.size:
+        await request.start(206, headers)
+        await request.send({"type": "http.response.pathsend", "path": path})
+    else:
+        await _stream(request, blob, 206, headers, start, length)
+
+
+async def _send_whole(
+    request: Request, blob: lookups.StoredBlob, path: str | None, headers: list[Header]
+) -> None:
+    if request.method == "HEAD" or blob.size == 0:
+        await request.answer(200, headers)
+    elif path is not None:
+        await request.start(200, headers)
+        await request.send({"type": "http.response.pathsend", "path": path})
+    else:
+        await _stream(request, blob, 200, headers, 0, blob.size)
+
+
+def _check_file(path: str, blob: lookups.StoredBlob) -> None:
+    """What was acknowledged must be there in full; if it is not, that is our fault and never a 404."""
+    try:
+        found = os.stat(path).st_size
+    except OSError as e:
+        raise _damaged(blob, str(e)) from e
+    if found != blob.size:
+        raise _damaged(blob, f"{found} of {blob.size} bytes")
+
+
+def _damaged(blob: lookups.StoredBlob, what: str) -> errors.Damaged:
+    metrics.DAMAGED.inc()
+    log.critical("stored object damaged", extra={"fields": {"digest": blob.digest, "key": blob.key, "found": what}})
+    return errors.Damaged(detail={"digest": blob.digest, "fix": "the operator runs `manage.py scrub`"})
+
+
+def _span(request: Request, size: int, etag: str) -> tuple[int, int] | None:
+    """First and last byte that are wanted; None for the whole. RangeInvalid when no byte of it exists.
+
+    One range a request; anything else in the header is ignored, as RFC 9110 14.2 allows.
+    """
+    text = request.header("range")
+    if_range = request.header("if-range")
+    if not text or (if_range and if_range != etag):
+        return None
+    match = _RANGE.fullmatch(text)
+    if match is None or match[1] == match[2] == "":
+        return None
+    if match[1] == "":
+        start, end = max(size - int(match[2]), 0), size - 1
+        unsatisfiable = int(match[2]) == 0
+    else:
+        start, end = int(match[1]), min(int(match[2] or size), size - 1)
+        unsatisfiable = match[2] != "" and int(match[2]) < start
+    if unsatisfiable or start >= size:
+        raise errors.RangeInvalid(
+            "no byte of the blob lies in the range",
+            {"range": text[:80], "size": size},
+            headers={"content-range": f"bytes */{size}"},
+        )
+    return start, end
+
+
+async def _stream(
+    request: Request, blob: lookups.StoredBlob, status: int, headers: list[Header], start: int, length: int
+) -> None:
+    """Send a part, or bytes of a remote store, in pieces; a client that leaves stops the source (design 8.2)."""
+    store = driver()
+    try:
+        found = await in_thread(store.size, blob.key)
+    except KeyMissing as e:
+        raise _damaged(blob, "absent") from e
+    if found != blob.size:
+        raise _damaged(blob, f"{found} of {blob.size} bytes")
+    pieces = store.read(blob.key, start, length)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await request.start(status, headers)
+        while not gone.done():
+            batch = await in_thread(_some, pieces)
+            for piece in batch:
+                await request.send({"type": "http.response.body", "body": piece, "more_body": True})
+            if not batch:
+                await request.send({"type": "http.response.body", "body": b"", "more_body": False})
+                return
+    finally:
+        gone.cancel()
+        close = getattr(pieces, "close", None)
+        if close is not None:
+            close()
+
+
+def _some(pieces: Iterator[bytes]) -> list[bytes]:
+    """The next piece of the source, cut to PIECE bytes: what waits for a slow reader stays small."""
+    piece = next(pieces, b"")
+    return [piece[i : i + PIECE] for i in range(0, len(piece), PIECE)]
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def delete(request: Request, name: RepositoryName, reference: str) -> None:
+    grant = await hooks.authorize(request.caller(), name, "delete")
+    digest = str(parse_digest(reference))
+    await in_thread(deletions.delete_blob, grant, name, digest)
+    await request.answer_empty(202, {})

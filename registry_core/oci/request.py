@@ -1,0 +1,159 @@
+"""One HTTP exchange on the thin side: bytes in, bytes out (design 8.1)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.parse
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from registry_core import errors
+from registry_core.hooks import Caller
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+VERSION: Header = (b"docker-distribution-api-version", b"registry/2.0")
+JSON: Header = (b"content-type", b"application/json; charset=utf-8")
+
+IDLE = 60.0  # seconds without a byte of the body
+SLOWEST = 1024  # bytes a second, over IDLE seconds
+CHUNK = 1 << 20
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its body was complete."""
+
+
+class Request:
+    """Headers are looked up by lower-case name; values are latin-1 text as HTTP has it."""
+
+    __slots__ = ("_headers", "_query", "address", "base_url", "id", "method", "path", "receive", "scope", "send",
+                 "started", "status")  # fmt: skip
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope, self.receive, self.send = scope, receive, send
+        self.method: str = scope["method"]
+        self.path: str = scope["raw_path"].decode("latin-1").partition("?")[0]
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._query: dict[str, list[str]] | None = None
+        self.address: str = scope["client"][0] if scope.get("client") else ""
+        self.base_url: str = scope["breakwater.base_url"]
+        self.id = _request_id(self._headers.get(b"x-request-id"))
+        self.started = False
+        self.status = 0
+
+    def header(self, name: str) -> str:
+        return self._headers.get(name.encode(), b"").decode("latin-1")
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        if self._query is None:
+            text = self.scope["query_string"].decode("latin-1")
+            self._query = urllib.parse.parse_qs(text, keep_blank_values=True, max_num_fields=64)
+        return self._query
+
+    def parameter(self, name: str) -> str | None:
+        values = self.query.get(name)
+        return values[0] if values else None
+
+    def caller(self) -> Caller:
+        return Caller(
+            self.header("authorization"), self.address, self.base_url, self.method, self.path,
+            self.header("user-agent"),
+        )  # fmt: skip
+
+    # -- answering
+
+    async def start(self, status: int, headers: Iterable[Header]) -> None:
+        self.started, self.status = True, status
+        every = [VERSION, (b"x-request-id", self.id), *headers]
+        await self.send({"type": "http.response.start", "status": status, "headers": every})
+
+    async def answer(self, status: int, headers: Iterable[Header] = (), body: bytes = b"") -> None:
+        """A whole answer. With HEAD the body is left out; its length is up to `headers`."""
+        await self.start(status, headers)
+        await self.send(
+            {"type": "http.response.body", "body": b"" if self.method == "HEAD" else body, "more_body": False}
+        )
+
+    async def answer_empty(self, status: int, headers: dict[str, str]) -> None:
+        """An answer without a body."""
+        length = [] if status in (204, 304) else [(b"content-length", b"0")]
+        await self.answer(status, [*encoded(headers), *length])
+
+    async def answer_json(
+        self, status: int, document: Any, headers: Iterable[Header] = (), content_type: Header = JSON
+    ) -> None:
+        body = json.dumps(document, separators=(",", ":")).encode() + b"\n"
+        await self.answer(status, [content_type, (b"content-length", str(len(body)).encode()), *headers], body)
+
+    async def refuse(self, error: errors.RegistryError) -> None:
+        await self.answer_json(error.status, {"errors": error.as_entries()}, encoded(error.headers))
+
+    # -- reading the body
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body in pieces of CHUNK bytes, the last one shorter. ClientGone, or RequestTimeout when too slow."""
+        loop = asyncio.get_running_loop()
+        held, size, window, arrived = [], 0, loop.time(), 0
+        while True:
+            try:
+                async with asyncio.timeout(IDLE):
+                    message = await self.receive()
+            except TimeoutError as e:
+                raise _too_slow() from e
+            if message["type"] == "http.disconnect":
+                if held:
+                    yield b"".join(held)
+                raise ClientGone
+            if piece := message.get("body", b""):
+                held.append(piece)
+                size += len(piece)
+                arrived += len(piece)
+            more = message.get("more_body", False)
+            if size and (size >= CHUNK or not more):
+                yield held[0] if len(held) == 1 else b"".join(held)
+                held, size = [], 0
+            if not more:
+                return
+            if (now := loop.time()) - window > IDLE:
+                if arrived < SLOWEST * IDLE:
+                    raise _too_slow()
+                window, arrived = now, 0
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body; ManifestTooLarge beyond `limit` bytes."""
+        too_large = errors.ManifestTooLarge(f"a manifest may hold {limit} bytes", {"limit": limit})
+        length = self.header("content-length")
+        if length.isascii() and length.isdigit() and int(length) > limit:
+            raise too_large
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in self.chunks():
+            parts.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                raise too_large
+        return b"".join(parts)
+
+
+def _too_slow() -> errors.RequestTimeout:
+    return errors.RequestTimeout(
+        detail={"idle_seconds": IDLE, "bytes_per_second": SLOWEST, "fix": "resume from the offset that GET names"}
+    )
+
+
+def encoded(headers: dict[str, str]) -> list[Header]:
+    return [(k.encode("latin-1"), v.encode("latin-1", "replace")) for k, v in headers.items()]
+
+
+def _request_id(given: bytes | None) -> bytes:
+    """The client's, if it is one line of printable text; a new one otherwise."""
+    if given and len(given) <= 128 and given.isascii() and given.decode().isprintable():
+        return given
+    return str(uuid.uuid4()).encode()

@@ -1,0 +1,174 @@
+"""One request that writes to a blob session: driver, hash and row kept in step.
+
+The small case is the common one: nothing touches a thread until a megabyte has come or the body has ended, and then all
+that is left happens in one visit to the pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from registry_core import errors, hooks, uploads
+from registry_core.digests import Digest, new_hash
+from registry_core.references import RepositoryName
+from registry_core.storage.driver import ObjectDamaged, StorageError, StorageUnavailable, Writer
+from registry_core.store import driver
+from registry_core.threads import in_thread
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+RENEW = uploads.WRITER_LEASE.total_seconds() / 3
+# Each upload holds up to two buffers of a megabyte: what arrives, and what is being written (design 3, Push: 256 MiB).
+_buffers = asyncio.Semaphore(128)
+
+
+def _storage_error(e: StorageError) -> errors.RegistryError:
+    if isinstance(e, ObjectDamaged):
+        return errors.Damaged("the bytes kept of this upload are damaged; begin again", {"cause": str(e)})
+    if isinstance(e, StorageUnavailable) and e.full:
+        return errors.InsufficientStorage(detail={"component": "storage", "cause": str(e)})
+    return errors.Unavailable("the storage does not take bytes now; try again", {"component": "storage"})
+
+
+class Transfer:
+    """The session's only writer. Ends with exactly one of suspend, commit, end and give_up; a second one does nothing."""
+
+    def __init__(self, grant: hooks.Grant, name: RepositoryName, session: uploads.Session, writer_id: uuid.UUID) -> None:
+        self.grant, self.name, self.session = grant, name, session
+        self._id = writer_id
+        self._writer: Writer | None = None
+        self._hash: _Hash | None = new_hash(session.algorithm) if session.offset == 0 else None
+        self._renewed = time.monotonic()
+        self._ended = False
+        self._pending: bytes | None = None
+
+    @classmethod
+    async def claim(cls, grant: hooks.Grant, name: RepositoryName, upload_id: uuid.UUID) -> Transfer:
+        writer = uuid.uuid4()
+        session = await in_thread(uploads.claim_session, grant, name, upload_id, writer)
+        await _buffers.acquire()
+        return cls(grant, name, session, writer)
+
+    def will_be(self, algorithm: str) -> None:
+        """The digest that the commit names: its algorithm is the one to compute, if no byte has been hashed yet."""
+        if self.session.offset == 0:
+            self._hash = new_hash(algorithm)
+
+    async def write(self, chunk: bytes) -> None:
+        """Keep one chunk back, so that the last one travels with the end of the request."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            await in_thread(self._store, pending)
+        self._pending = chunk
+
+    async def suspend(self) -> None:
+        """The request is over, the session goes on: what was written can be resumed."""
+        if self._finish_once():
+            await self._in_thread_and_release(self._suspend)
+
+    async def commit(self, digest: Digest) -> None:
+        """The bytes, durable, become the blob; DigestInvalid ends the session (design 3, Push)."""
+        if self._finish_once():
+            await self._in_thread_and_release(self._commit, digest)
+
+    async def end(self) -> None:
+        """The session is over and its bytes are condemned."""
+        if self._finish_once():
+            await self._in_thread_and_release(self._end)
+
+    async def give_up(self) -> None:
+        """The request failed: what this one wrote is dropped, what earlier ones left stays."""
+        if self._finish_once():
+            await self._in_thread_and_release(self._give_up)
+
+    def _finish_once(self) -> bool:
+        first, self._ended = not self._ended, True
+        return first
+
+    async def _in_thread_and_release(self, step: object, *args: object) -> None:
+        try:
+            # A client that leaves cancels the request; the rows and the file must be brought to an end all the same.
+            await asyncio.shield(in_thread(step, *args))  # type: ignore[arg-type]
+        finally:
+            _buffers.release()
+
+    # -- in a pool thread
+
+    def _open(self) -> Writer:
+        if self._writer is None:
+            self._writer = driver().open_writer(self.session.key, self.session.offset, self.session.state)
+        return self._writer
+
+    def _store(self, chunk: bytes) -> None:
+        try:
+            self._open().write(chunk)
+        except StorageError as e:
+            raise _storage_error(e) from e
+        if self._hash is not None:
+            self._hash.update(chunk)
+        if time.monotonic() - self._renewed > RENEW:
+            if not uploads.renew_writer(self.session.id, self._id):
+                raise errors.RangeInvalid("another request took this upload over")
+            self._renewed = time.monotonic()
+
+    def _flush(self) -> None:
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            self._store(pending)
+
+    def _suspend(self) -> None:
+        self._flush()
+        if self._writer is None:
+            uploads.release_writer(self.session.id, self._id)
+            return
+        try:
+            self.session.state = self._writer.suspend()
+        except StorageError as e:
+            uploads.release_writer(self.session.id, self._id)
+            raise _storage_error(e) from e
+        self.session.offset = self._writer.offset
+        self.session.content_digest = self._digest()
+        uploads.keep_progress(self.session, self._id)
+
+    def _digest(self) -> str:
+        return f"{self._hash.name}:{self._hash.hexdigest()}" if self._hash is not None else ""
+
+    def _commit(self, digest: Digest) -> None:
+        before = self.session.offset
+        try:
+            self._flush()
+            unchanged = self._writer is None and before > 0
+            writer = self._open()
+            size = writer.finish()
+            found = self._digest() or (self.session.content_digest if unchanged else "")
+            if not found.startswith(digest.algorithm + ":"):
+                found = self._read_again(digest.algorithm)
+        except StorageError as e:
+            uploads.release_writer(self.session.id, self._id)
+            raise _storage_error(e) from e
+        if found != str(digest):
+            uploads.end_session(self.session.id)
+            raise errors.DigestInvalid(
+                detail={"given": str(digest), "computed": found, "size": size, "fix": "begin again with POST"}
+            )
+        uploads.commit_upload(self.grant, self.name, self.session, str(digest), size, self._id)
+
+    def _read_again(self, algorithm: str) -> str:
+        """After several PATCHes no hash covers all bytes: read them once (design 3, Push)."""
+        again = hashlib.new(algorithm)
+        for piece in driver().read(self.session.key):
+            again.update(piece)
+        return f"{algorithm}:{again.hexdigest()}"
+
+    def _end(self) -> None:
+        if self._writer is not None:
+            self._writer.abandon()
+        uploads.end_session(self.session.id)
+
+    def _give_up(self) -> None:
+        uploads.release_writer(self.session.id, self._id)

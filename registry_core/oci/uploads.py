@@ -1,0 +1,173 @@
+"""Blob sessions over HTTP: begin, append, commit, cancel, mount (distribution-spec "Pushing blobs"; design 3, Push)."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import AsyncIterator
+
+from registry_core import errors, hooks, uploads
+from registry_core.digests import ALGORITHMS, Digest, is_digest, parse_digest
+from registry_core.oci.request import ClientGone, Request
+from registry_core.oci.transfer import Transfer
+from registry_core.references import RepositoryName, parse_repository
+from registry_core.store import driver
+from registry_core.threads import in_thread
+
+_CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,18})-(\d{1,18})(?:/(?:\d+|\*))?")
+
+
+async def start(request: Request, name: RepositoryName, _: str) -> None:
+    grant = await hooks.authorize(request.caller(), name, "push")
+    mount = request.parameter("mount")
+    if mount is not None and is_digest(mount) and await _mount(request, grant, name, mount):
+        return
+    text = request.parameter("digest")
+    digest = None if text is None or mount is not None else parse_digest(text)
+    algorithm = request.parameter("digest-algorithm") or (digest.algorithm if digest else "sha256")
+    if algorithm not in ALGORITHMS:
+        raise errors.DigestInvalid(
+            f"unsupported digest algorithm {algorithm[:40]!r}", {"supported": list(ALGORITHMS)}
+        )
+    session = await in_thread(uploads.start_upload, grant, name, algorithm)
+    if digest is not None:
+        transfer = await Transfer.claim(grant, name, session.id)
+        await _commit(request, name, transfer, digest)
+        return
+    headers = _position(request, name, session)
+    if minimum := driver().minimum_chunk:
+        headers["oci-chunk-min-length"] = str(minimum)
+    await request.answer_empty(202, headers)
+
+
+async def _mount(request: Request, grant: hooks.Grant, name: RepositoryName, digest: str) -> bool:
+    """True when answered. What cannot be read there, or is not there, becomes a plain upload: the same answer for both."""
+    source = request.parameter("from")
+    if source is not None:
+        try:
+            sources = [parse_repository(source)]
+        except errors.NameInvalid:
+            return False
+    else:
+        found = await in_thread(uploads.find_sources, digest)
+        sources = [RepositoryName(project, path) for project, path in found]
+    for candidate in sources:
+        readable = await hooks.find_pull_grant(request.caller(), candidate)
+        if readable is not None and await in_thread(
+            uploads.mount_blob, grant, name, digest, (readable.namespace_id, candidate.path)
+        ):
+            await request.answer_empty(201, _blob_headers(request, name, digest))
+            return True
+    return False
+
+
+def _blob_headers(request: Request, name: RepositoryName, digest: str) -> dict[str, str]:
+    return {
+        "location": f"{request.base_url}/v2/{name}/blobs/{digest}",
+        "docker-content-digest": digest,
+    }
+
+
+def _position(request: Request, name: RepositoryName, session: uploads.Session) -> dict[str, str]:
+    return {
+        "location": f"{request.base_url}/v2/{name}/blobs/uploads/{session.id}",
+        "docker-upload-uuid": str(session.id),
+        **uploads.position_headers(session.offset),
+    }
+
+
+def _upload_id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError as e:
+        raise errors.BlobUploadUnknown(detail={"upload": text[:80], "form": "a UUID"}) from e
+
+
+async def status(request: Request, name: RepositoryName, upload: str) -> None:
+    grant = await hooks.authorize(request.caller(), name, "push")
+    session = await in_thread(uploads.get_session, grant, name, _upload_id(upload))
+    await request.answer_empty(204, _position(request, name, session))
+
+
+async def cancel(request: Request, name: RepositoryName, upload: str) -> None:
+    grant = await hooks.authorize(request.caller(), name, "push")
+    await in_thread(uploads.cancel_upload, grant, name, _upload_id(upload))
+    await request.answer_empty(204, {})
+
+
+async def patch(request: Request, name: RepositoryName, upload: str) -> None:
+    """Append. A body that ends early keeps what arrived; a wrong Content-Range changes nothing."""
+    grant = await hooks.authorize(request.caller(), name, "push")
+    transfer = await Transfer.claim(grant, name, _upload_id(upload))
+    try:
+        announced = _announced(request, transfer)
+        await _receive(request.chunks(), transfer, announced)
+    except (ClientGone, errors.RequestTimeout):
+        await transfer.suspend()
+        raise
+    except BaseException:
+        await transfer.give_up()
+        raise
+    await transfer.suspend()
+    await request.answer_empty(202, _position(request, name, transfer.session))
+
+
+def _announced(request: Request, transfer: Transfer) -> int | None:
+    """Bytes that Content-Range promises; None without one. RangeInvalid unless it begins where we stand."""
+    text = request.header("content-range")
+    if not text:
+        return None
+    match = _CONTENT_RANGE.fullmatch(text.strip())
+    offset = transfer.session.offset
+    if match is None or int(match[1]) != offset or int(match[2]) < offset:
+        raise errors.RangeInvalid(
+            "Content-Range does not go on where the upload stands",
+            {"content-range": text[:80], "offset": offset, "form": f"{offset}-<last byte>"},
+            headers=uploads.position_headers(offset),
+        )
+    length = int(match[2]) - offset + 1
+    stated = request.header("content-length")
+    if stated.isascii() and stated.isdigit() and int(stated) != length:
+        raise errors.SizeInvalid(
+            "Content-Length is not the length of Content-Range",
+            {"content-range": text[:80], "content-length": int(stated)},
+            headers=uploads.position_headers(offset),
+        )
+    return length
+
+
+async def _receive(chunks: AsyncIterator[bytes], transfer: Transfer, announced: int | None) -> None:
+    """Bytes go to the driver and the hash as they come. More than announced ends the session."""
+    received = 0
+    async for chunk in chunks:
+        received += len(chunk)
+        if announced is not None and received > announced:
+            await transfer.end()
+            raise errors.SizeInvalid("the body holds more bytes than announced", {"announced": announced})
+        await transfer.write(chunk)
+
+
+async def put(request: Request, name: RepositoryName, upload: str) -> None:
+    """Commit, with the rest of the bytes in the body, or all of them, or none."""
+    grant = await hooks.authorize(request.caller(), name, "push")
+    text = request.parameter("digest")
+    if text is None:
+        raise errors.DigestInvalid("the digest parameter is missing", {"fix": "PUT <location>?digest=<digest>"})
+    digest = parse_digest(text)
+    transfer = await Transfer.claim(grant, name, _upload_id(upload))
+    await _commit(request, name, transfer, digest)
+
+
+async def _commit(request: Request, name: RepositoryName, transfer: Transfer, digest: Digest) -> None:
+    try:
+        announced = _announced(request, transfer)
+        transfer.will_be(digest.algorithm)
+        await _receive(request.chunks(), transfer, announced)
+        await transfer.commit(digest)
+    except (ClientGone, errors.RequestTimeout):
+        await transfer.suspend()
+        raise
+    except BaseException:
+        await transfer.give_up()
+        raise
+    await request.answer_empty(201, _blob_headers(request, name, str(digest)))

@@ -1,0 +1,197 @@
+"""The S3 calls that the driver makes, one method each, with S3's answers turned into ours."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from typing import IO, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from registry_core.storage.errors import KeyMissing, ObjectDamaged, StorageUnavailable
+
+_PIECE = 256 * 1024
+_CONNECT_SECONDS, _READ_SECONDS, _ATTEMPTS = 5, 60, 3
+_CONNECTIONS = 32
+_MISSING = {"NoSuchKey", "NotFound", "404"}
+_LOST = {"InvalidPart", "NoSuchUpload"}
+_FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "507"}
+_TYPE = "application/octet-stream"
+
+
+class Bucket:
+    """One bucket below one prefix: names go in and come out without it."""
+
+    def __init__(self, bucket: str, prefix: str, *, endpoint: str | None, region: str | None) -> None:
+        self.bucket, self.endpoint, self.region = bucket, endpoint, region
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._lock = threading.Lock()
+
+    @property
+    def client(self) -> Any:
+        # Made on first use, and once: boto3 is slow to import and to make a client, and making one is not
+        # thread safe.
+        with self._lock:
+            return self._client
+
+    @functools.cached_property
+    def _client(self) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        session = boto3.session.Session()
+        config = Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path" if self.endpoint else "auto"},
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            max_pool_connections=_CONNECTIONS,
+            # Stores other than AWS refuse the trailing checksums that botocore would add unasked.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        region = self.region or session.region_name or "us-east-1"
+        with self._answers("be reached"):
+            return session.client("s3", endpoint_url=self.endpoint, region_name=region, config=config)
+
+    def check(self) -> None:
+        with self._answers("be listed"):
+            self.client.list_objects_v2(Bucket=self.bucket, Prefix=self._prefix, MaxKeys=1)
+
+    def size(self, name: str) -> int:
+        with self._answers("tell an object's size", name):
+            return int(self.client.head_object(**self._at(name))["ContentLength"])
+
+    def get(self, name: str, start: int = 0, length: int | None = None) -> Generator[bytes]:
+        """Asks at the call; the pieces follow."""
+        if length == 0:
+            self.size(name)
+            return _nothing()
+        last = "" if length is None else start + length - 1
+        wanted = {"Range": f"bytes={start}-{last}"} if start or length is not None else {}
+        with self._answers("read an object", name):
+            try:
+                body = self.client.get_object(**self._at(name), **wanted)["Body"]
+            except ClientError as error:
+                if _code(error) in ("InvalidRange", "416"):
+                    return _nothing()
+                raise
+        pieces = self._pieces(body, name)
+        next(pieces)
+        return pieces
+
+    def _pieces(self, body: Any, name: str) -> Generator[bytes]:
+        with contextlib.closing(body):
+            yield b""
+            with self._answers("read an object", name):
+                yield from body.iter_chunks(_PIECE)
+
+    def put(self, name: str, body: IO[bytes]) -> None:
+        with self._answers("take an object", name):
+            self.client.put_object(**self._at(name), Body=body, ContentType=_TYPE)
+
+    def presign(self, name: str, *, seconds: int, content_type: str) -> str:
+        with self._answers("sign a URL", name):
+            wanted = {**self._at(name), "ResponseContentType": content_type}
+            return str(self.client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=seconds))
+
+    def create_upload(self, name: str) -> str:
+        with self._answers("begin an upload", name):
+            return str(self.client.create_multipart_upload(**self._at(name), ContentType=_TYPE)["UploadId"])
+
+    def upload_part(self, name: str, upload: str, number: int, body: IO[bytes]) -> str:
+        """The part's ETag."""
+        with self._answers("take a part", name):
+            part = self.client.upload_part(**self._at(name), UploadId=upload, PartNumber=number, Body=body)
+            return str(part["ETag"])
+
+    def complete_upload(self, name: str, upload: str, etags: Sequence[str], size: int) -> None:
+        """Whatever the answer is (time-out, broken connection, an error in a 200, no such upload because an
+        earlier try got through): an object of the right size is a success."""
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
+        try:
+            with self._answers("complete an upload", name):
+                self.client.complete_multipart_upload(
+                    **self._at(name), UploadId=upload, MultipartUpload={"Parts": parts}
+                )
+        except (StorageUnavailable, ObjectDamaged):
+            with contextlib.suppress(KeyMissing, StorageUnavailable):
+                if self.size(name) == size:
+                    return
+            raise
+
+    def abort_upload(self, name: str, upload: str) -> None:
+        """One that is not there is one that is aborted."""
+        with contextlib.suppress(ObjectDamaged, KeyMissing), self._answers("end an upload", name):
+            self.client.abort_multipart_upload(**self._at(name), UploadId=upload)
+
+    def uploads(self, name: str = "") -> Iterator[tuple[str, str]]:
+        """Name and id of the open multipart uploads, of one object or of all."""
+        with self._answers("list uploads"):
+            pages = self.client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self.bucket, Prefix=self._prefix + name
+            )
+            for page in pages:
+                for upload in page.get("Uploads", ()):
+                    found = upload["Key"].removeprefix(self._prefix)
+                    if not name or found == name:
+                        yield found, upload["UploadId"]
+
+    def upload_size(self, name: str, upload: str) -> int | None:
+        """Bytes in its parts; None when it has ended since it was listed."""
+        try:
+            with self._answers("list parts", name):
+                pages = self.client.get_paginator("list_parts").paginate(**self._at(name), UploadId=upload)
+                return sum(int(part["Size"]) for page in pages for part in page.get("Parts", ()))
+        except (ObjectDamaged, KeyMissing):
+            return None
+
+    def objects(self) -> Iterator[tuple[str, int]]:
+        with self._answers("be listed"):
+            listing = self.client.get_paginator("list_objects_v2")
+            for page in listing.paginate(Bucket=self.bucket, Prefix=self._prefix):
+                for found in page.get("Contents", ()):
+                    yield found["Key"].removeprefix(self._prefix), found["Size"]
+
+    def delete(self, names: Sequence[str]) -> set[str]:
+        """At most 1,000 names; those that the answer says are gone."""
+        objects = [{"Key": self._prefix + name} for name in names]
+        with self._answers("delete objects"):
+            answer = self.client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects})
+        gone = {found["Key"] for found in answer.get("Deleted", ())}
+        gone |= {found["Key"] for found in answer.get("Errors", ()) if found.get("Code") in _MISSING}
+        return {name for name in names if self._prefix + name in gone}
+
+    def _at(self, name: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": self._prefix + name}
+
+    @contextlib.contextmanager
+    def _answers(self, doing: str, name: str = "") -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            code = _code(error)
+            if code in _MISSING:
+                raise KeyMissing(name) from error
+            if code in _LOST:
+                raise ObjectDamaged(name, f"the storage answered {code} for its parts") from error
+            raise self._unavailable(doing, code, full=code in _FULL) from error
+        except BotoCoreError as error:
+            raise self._unavailable(doing, str(error).rstrip(".")) from error
+        except OSError as error:
+            raise self._unavailable(doing, error.strerror or type(error).__name__) from error
+
+    def _unavailable(self, doing: str, why: str, *, full: bool = False) -> StorageUnavailable:
+        where = f" at {self.endpoint}" if self.endpoint else ""
+        return StorageUnavailable(f"The S3 bucket {self.bucket}{where} could not {doing}: {why}.", full=full)
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _nothing() -> Generator[bytes]:
+    yield from ()

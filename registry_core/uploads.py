@@ -1,0 +1,311 @@
+"""Verbs of blob sessions: begin, keep what arrived, commit, cancel; mounts and leases (design 3, Push)."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+
+from registry_core import errors, hooks, versions
+from registry_core.actions import ensure_repository
+from registry_core.locks import Vanished, retrying
+from registry_core.references import RepositoryName
+from registry_core.storage.paths import new_key
+
+LEASE = timedelta(hours=24)
+WRITER_LEASE = timedelta(seconds=30)
+MAX_OPEN = 1000  # sessions of one principal
+
+
+@dataclass(slots=True)
+class Session:
+    """An Upload row while a request works on it."""
+
+    id: uuid.UUID
+    repository_id: int
+    key: str
+    algorithm: str
+    offset: int
+    content_digest: str
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+@retrying
+def start_upload(grant: hooks.Grant, name: RepositoryName, algorithm: str = "sha256") -> Session:
+    """A new session. The row names the key before the first byte is stored, so that the ledger knows it."""
+    repository = ensure_repository(grant.namespace_id, name.path)
+    session = Session(uuid.uuid4(), repository.pk, new_key(), algorithm, 0, "")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO registry_core_upload (id, repository_id, principal, key, algorithm, \"offset\", content_digest, "
+            "state, created_at, updated_at) SELECT %(id)s, %(repository)s, %(principal)s, %(key)s, %(algorithm)s, 0, '', "
+            "'{}', now(), now() WHERE (SELECT count(*) FROM (SELECT 1 FROM registry_core_upload "
+            "WHERE principal = %(principal)s LIMIT %(most)s) AS open) < %(most)s",
+            {
+                "id": session.id, "repository": repository.pk, "principal": grant.principal.subject,
+                "key": session.key, "algorithm": algorithm, "most": MAX_OPEN,
+            },
+        )  # fmt: skip
+        if cursor.rowcount == 0:
+            raise errors.TooManyRequests(
+                f"{MAX_OPEN} uploads are open; finish or cancel some",
+                {"limit": MAX_OPEN, "principal": grant.principal.name, "fix": "DELETE the upload's URL"},
+            )
+    return session
+
+
+_COLUMNS = 'u.id, u.repository_id, u.key, u.algorithm, u."offset", u.content_digest, u.state'
+# Somebody else's session, or one of another repository, is as absent as one that never was.
+_OF_CALLER = """
+    registry_core_repository r
+    WHERE u.id = %(id)s AND u.principal = %(principal)s AND r.id = u.repository_id
+      AND r.namespace_id = %(namespace)s AND r.path = %(path)s
+"""
+
+
+def _arguments(grant: hooks.Grant, name: RepositoryName, upload_id: uuid.UUID) -> dict[str, Any]:
+    return {
+        "id": upload_id,
+        "principal": grant.principal.subject,
+        "namespace": grant.namespace_id,
+        "path": name.path,
+    }
+
+
+def _session(row: tuple[Any, ...]) -> Session:
+    *values, state = row
+    return Session(*values, state=json.loads(state) if isinstance(state, str) else state)
+
+
+def _unknown(upload_id: uuid.UUID) -> errors.BlobUploadUnknown:
+    return errors.BlobUploadUnknown(
+        detail={
+            "upload": str(upload_id),
+            "reason": "finished, cancelled, expired, or begun by somebody else",
+            "fix": "begin again with POST",
+        }
+    )
+
+
+@retrying
+def get_session(grant: hooks.Grant, name: RepositoryName, upload_id: uuid.UUID) -> Session:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {_COLUMNS} FROM registry_core_upload u, {_OF_CALLER}",
+            _arguments(grant, name, upload_id),
+        )
+        row = cursor.fetchone()
+    if row is None:
+        raise _unknown(upload_id)
+    return _session(row)
+
+
+@retrying
+def claim_session(
+    grant: hooks.Grant, name: RepositoryName, upload_id: uuid.UUID, writer: uuid.UUID
+) -> Session:
+    """Become the session's only writer for WRITER_LEASE; RangeInvalid while somebody else is (design 3)."""
+    arguments = _arguments(grant, name, upload_id) | {"writer": writer, "lease": WRITER_LEASE}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE registry_core_upload u SET writer = %(writer)s, writer_until = now() + %(lease)s, updated_at = now()"
+            f" FROM {_OF_CALLER} AND (u.writer IS NULL OR u.writer_until < now() OR u.writer = %(writer)s) RETURNING {_COLUMNS}",
+            arguments,
+        )
+        if (row := cursor.fetchone()) is not None:
+            return _session(row)
+        cursor.execute(f'SELECT u."offset" FROM registry_core_upload u, {_OF_CALLER}', arguments)
+        busy = cursor.fetchone()
+    if busy is None:
+        raise _unknown(upload_id)
+    raise errors.RangeInvalid(
+        "another request writes to this upload",
+        {"offset": busy[0], "fix": "wait for it, ask with GET, go on from the offset"},
+        headers=position_headers(busy[0]),
+    )
+
+
+def position_headers(offset: int) -> dict[str, str]:
+    """`Range: 0-n`, n being the last byte kept; an empty session says 0-0 as every registry does."""
+    return {"range": f"0-{max(offset - 1, 0)}"}
+
+
+@retrying
+def renew_writer(upload_id: uuid.UUID, writer: uuid.UUID) -> bool:
+    """Still the writer? False when the lease was lost."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE registry_core_upload SET writer_until = now() + %s, updated_at = now() "
+            "WHERE id = %s AND writer = %s",
+            [WRITER_LEASE, upload_id, writer],
+        )
+        return cursor.rowcount == 1
+
+
+@retrying
+def keep_progress(session: Session, writer: uuid.UUID) -> None:
+    """What a PATCH left behind: offset, digest of exactly these bytes ('' = unknown), driver state; the lease ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            'UPDATE registry_core_upload SET "offset" = %s, content_digest = %s, state = %s, writer = NULL, '
+            "writer_until = NULL, updated_at = now() WHERE id = %s AND writer = %s",
+            [session.offset, session.content_digest, json.dumps(session.state), session.id, writer],
+        )
+        if cursor.rowcount == 0:
+            raise errors.RangeInvalid("another request took this upload over", {"upload": str(session.id)})
+
+
+@retrying
+def release_writer(upload_id: uuid.UUID, writer: uuid.UUID) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE registry_core_upload SET writer = NULL, writer_until = NULL WHERE id = %s AND writer = %s",
+            [upload_id, writer],
+        )
+
+
+_COMMIT = """
+INSERT INTO registry_core_blob (digest, size, key, created_at) VALUES (%s, %s, %s, now())
+ON CONFLICT (digest) DO NOTHING RETURNING id
+"""
+
+
+@retrying
+def commit_upload(
+    grant: hooks.Grant, name: RepositoryName, session: Session, digest: str, size: int, writer: uuid.UUID
+) -> None:
+    """The bytes under the session's key, durable by now, become the blob `digest`, leased to the pusher.
+
+    Where the digest is stored already, the new bytes go and the old ones stay; unless scrub found the old ones missing:
+    then the row takes the new key (design 2.2).
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM registry_core_upload WHERE id = %s AND writer = %s RETURNING repository_id",
+            [session.id, writer],
+        )
+        if cursor.fetchone() is None:
+            raise _unknown(session.id)
+        cursor.execute(_COMMIT, [digest, size, session.key])
+        row = cursor.fetchone()
+    blob_id = row[0] if row else _join_existing(session, digest, size)
+    lease_blob(session.repository_id, blob_id, grant.principal.subject)
+    versions.raise_after_commit(grant.namespace_id, name.path)
+
+
+def _join_existing(session: Session, digest: str, size: int) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, key, missing_since FROM registry_core_blob WHERE digest = %s FOR NO KEY UPDATE", [digest]
+        )
+        row = cursor.fetchone()
+        if row is None:  # collected between two statements
+            raise Vanished
+        blob_id, key, missing = row
+        surplus = session.key
+        if missing is not None:
+            surplus = key
+            cursor.execute(
+                "UPDATE registry_core_blob SET key = %s, size = %s, missing_since = NULL WHERE id = %s",
+                [session.key, size, blob_id],
+            )
+    condemn(surplus, size, digest)
+    return int(blob_id)
+
+
+def lease_blob(repository_id: int, blob_id: int, principal: str) -> None:
+    """Hold the blob for this principal here, and have the collector look again when the lease ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO registry_core_repositoryblob (repository_id, blob_id, principal, leased_until) "
+            "VALUES (%s, %s, %s, now() + %s) ON CONFLICT (repository_id, blob_id, principal) "
+            "DO UPDATE SET leased_until = excluded.leased_until",
+            [repository_id, blob_id, principal, LEASE],
+        )
+        cursor.execute(
+            "INSERT INTO registry_core_collectorcandidate (blob_id, due_at) VALUES (%s, now() + %s)",
+            [blob_id, LEASE],
+        )
+
+
+def condemn(key: str, size: int, digest: str = "", state: dict[str, Any] | None = None) -> None:
+    """A key's bytes go once DELETE_DELAY has passed; from here on the ledger counts them as waiting for deletion."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO registry_core_deletedobject (key, size, digest, state, due_at, attempts) "
+            "VALUES (%s, %s, %s, %s, now() + %s * interval '1 second', 0)",
+            [key, size, digest, json.dumps(state or {}), settings.DELETE_DELAY],
+        )
+
+
+@retrying
+def cancel_upload(grant: hooks.Grant, name: RepositoryName, upload_id: uuid.UUID) -> None:
+    session = get_session(grant, name, upload_id)
+    end_session(session.id)
+
+
+@retrying
+def end_session(upload_id: uuid.UUID) -> None:
+    """The session is over without a blob; its bytes are condemned. Nothing when it is gone already."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            'DELETE FROM registry_core_upload WHERE id = %s RETURNING key, "offset", state', [upload_id]
+        )
+        row = cursor.fetchone()
+    if row is not None:
+        state = row[2] if isinstance(row[2], dict) else json.loads(row[2])
+        condemn(row[0], row[1], state=state)
+
+
+_MOUNTABLE = """
+SELECT b.id FROM registry_core_blob b WHERE b.digest = %(digest)s AND b.missing_since IS NULL AND EXISTS (
+    SELECT 1 FROM registry_core_repository r WHERE r.namespace_id = %(namespace)s AND r.path = %(path)s AND (
+        EXISTS (SELECT 1 FROM registry_core_artifactblob e
+                WHERE e.repository_id = r.id AND e.digest = b.digest AND e.blob_id = b.id)
+        OR EXISTS (SELECT 1 FROM registry_core_repositoryblob l WHERE l.repository_id = r.id AND l.blob_id = b.id
+                   AND l.principal = %(principal)s AND l.leased_until > now())))
+FOR KEY SHARE OF b
+"""
+
+
+@retrying
+def mount_blob(grant: hooks.Grant, name: RepositoryName, digest: str, source: tuple[int, str]) -> bool:
+    """Make a blob that is readable in `source` (namespace id, path) usable here; False where it is not readable there.
+
+    With the repository itself as source it renews the lease: a pusher was told that the blob is here and will not
+    send it, so it must stay until the manifest comes (design 3, Garbage collection).
+    """
+    repository = ensure_repository(grant.namespace_id, name.path)
+    namespace_id, path = source
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _MOUNTABLE,
+            {
+                "digest": digest, "namespace": namespace_id, "path": path, "principal": grant.principal.subject,
+            },
+        )  # fmt: skip
+        row = cursor.fetchone()
+    if row is None:
+        return False
+    lease_blob(repository.pk, row[0], grant.principal.subject)
+    versions.raise_after_commit(grant.namespace_id, name.path)
+    return True
+
+
+def find_sources(digest: str, limit: int = 20) -> list[tuple[str, str]]:
+    """(project, path) of repositories that hold the blob: candidates of a mount without `from`, to be authorised."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT n.name, r.path FROM registry_core_blob b CROSS JOIN LATERAL ("
+            " SELECT DISTINCT e.repository_id FROM registry_core_artifactblob e WHERE e.blob_id = b.id LIMIT %s) AS held"
+            " JOIN registry_core_repository r ON r.id = held.repository_id"
+            " JOIN registry_core_namespace n ON n.id = r.namespace_id"
+            " WHERE b.digest = %s",
+            [limit, digest],
+        )
+        return cursor.fetchall()
