@@ -280,12 +280,13 @@ class Supervisor:
         """Web first, so that what it is sending is finished while the others still answer."""
         self._stopping = True
         self._restarts.clear()
-        if self._children:
-            self._log.say("stopping; once more to hurry")
+        if not self._children:
+            return
+        self._log.say("stopping; once more to hurry")
         for name in STOP_ORDER:
             if name in self._children:
                 self._stop(self._children[name])
-        self._log.say("stopped")
+                self._log.say(f"{name} has stopped")
 
     def _stop(self, child: Child) -> None:
         program = child.program
