@@ -5,7 +5,7 @@ A project's name is its namespace's, so that a rename is one UPDATE (design 3, R
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.db import models
 from django.db.models.functions import Now
@@ -19,7 +19,7 @@ class ProjectQuerySet(models.QuerySet["Project"]):
 
 
 class Project(models.Model):
-    """`metadata` is Harbor's map of strings without `public`, which has a column of its own (contract 7).
+    """`metadata` is Harbor's map of strings (contract 7); `public` is what its key means to the decision.
 
     The owner is a name and a number, not a foreign key: people are known one layer up (style.md 2).
     `networks` lists the CIDRs that callers must come from; empty means anywhere.
@@ -44,8 +44,3 @@ class Project(models.Model):
     @property
     def name(self) -> str:
         return self.namespace.name
-
-    @property
-    def all_metadata(self) -> dict[str, Any]:
-        """The map as Harbor's clients see it: `public` among the others, every value a string."""
-        return {**self.metadata, "public": "true" if self.public else "false"}

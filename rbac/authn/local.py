@@ -42,7 +42,14 @@ _NOBODY = _hasher.encode(os.urandom(16).hex(), _hasher.salt())
 
 
 def hash_secret(secret: str) -> str:
-    return _hasher.encode(secret, _hasher.salt())
+    with _computing:
+        return _hasher.encode(secret, _hasher.salt())
+
+
+def is_behind(secret: str, encoded: str) -> bool:
+    """For one who is signed in already: nothing is kept, and a failure locks nobody out."""
+    with _computing:
+        return is_hash(encoded) and len(secret) <= MAX_SECRET and bool(_hasher.verify(secret, encoded))
 
 
 def is_hash(encoded: str) -> bool:
@@ -53,7 +60,8 @@ def is_hash(encoded: str) -> bool:
 def is_acceptable(secret: str) -> bool:
     """The rule for passwords and chosen secrets; it counts bytes (contract 7)."""
     return (
-        8 <= len(secret.encode()) <= 128
+        8 <= len(secret.encode(errors="surrogatepass")) <= 128
+        and not any("\ud800" <= c <= "\udfff" for c in secret)
         and any("A" <= c <= "Z" for c in secret)
         and any("a" <= c <= "z" for c in secret)
         and any("0" <= c <= "9" for c in secret)
