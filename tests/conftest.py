@@ -11,10 +11,11 @@ from django.test import TransactionTestCase
 from pytest_django.plugin import DjangoDbBlocker
 
 from tests.components.availability import SKIPPED
+from tests.components.breakwater import registry
 from tests.components.postgres import Postgres, database_name, django_database, postgres
 from tests.components.valkey import Valkey, valkey
 
-__all__ = ["django_database", "postgres", "valkey"]
+__all__ = ["django_database", "postgres", "registry", "valkey"]
 
 
 @pytest.fixture(scope="session")
@@ -23,18 +24,17 @@ def django_db_setup(
 ) -> Iterator[None]:
     """Tests with the database use this worker's clone of the migrated template.
 
-    A test with real transactions gets it replaced by a fresh clone afterwards: emptying tables, as Django would do,
+    After a test with real transactions it is replaced by a fresh clone: emptying tables, as Django would do,
     also removes the rows that migrations made, and leaves those of unmanaged tables.
     """
-    replaced = TransactionTestCase._fixture_teardown
 
     def replace_database(case: TransactionTestCase) -> None:
         connections.close_all()
         postgres.clone(database_name(django_database))
 
-    TransactionTestCase._fixture_teardown = replace_database  # type: ignore[method-assign]
-    yield
-    TransactionTestCase._fixture_teardown = replaced  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", replace_database)
+        yield
     with django_db_blocker.unblock():
         connections.close_all()
 

@@ -1,5 +1,8 @@
-"""The environment of a test run. pytest loads this (`-p tests.environment`) before Django reads its settings, which
-come from the environment alone. Only addresses are decided here: servers start when a test first needs them."""
+"""The environment of a test run.
+
+pytest loads this (`-p tests.environment`) before Django reads its settings, which come from the environment
+alone. Only addresses are decided here: servers start when a test first needs them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from tests.components import postgres, process, valkey
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 NUMBER = int(WORKER.removeprefix("gw")) + 1 if WORKER.startswith("gw") else 0
 
-# What the person who runs the tests has set for a registry of their own must not reach the registry under test.
+# What somebody has set for a registry of their own must not reach the registry under test.
 if process.RUN_VARIABLE not in os.environ:
     for name in [n for n in os.environ if n.startswith("BREAKWATER_") and n != "BREAKWATER_TOOLS"]:
         del os.environ[name]

