@@ -297,15 +297,19 @@ def mount_blob(grant: hooks.Grant, name: RepositoryName, digest: str, source: tu
     return True
 
 
-def find_sources(digest: str, limit: int = 20) -> list[tuple[str, str]]:
-    """(project, path) of repositories that hold the blob: candidates of a mount without `from`, to be authorised."""
+def find_sources(digest: str, principal: str, limit: int = 20) -> list[tuple[str, str]]:
+    """(project, path) of repositories where the blob may be readable: candidates of a mount without `from`, which are
+    to be authorised one by one."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT n.name, r.path FROM registry_core_blob b CROSS JOIN LATERAL ("
-            " SELECT DISTINCT e.repository_id FROM registry_core_artifactblob e WHERE e.blob_id = b.id LIMIT %s) AS held"
+            " (SELECT l.repository_id FROM registry_core_repositoryblob l"
+            "  WHERE l.blob_id = b.id AND l.principal = %(principal)s AND l.leased_until > now() LIMIT %(limit)s)"
+            " UNION"
+            " (SELECT e.repository_id FROM registry_core_artifactblob e WHERE e.blob_id = b.id LIMIT %(limit)s)) AS held"
             " JOIN registry_core_repository r ON r.id = held.repository_id"
             " JOIN registry_core_namespace n ON n.id = r.namespace_id"
-            " WHERE b.digest = %s",
-            [limit, digest],
+            " WHERE b.digest = %(digest)s LIMIT %(limit)s",
+            {"digest": digest, "principal": principal, "limit": limit},
         )
         return cursor.fetchall()

@@ -49,7 +49,7 @@ async def _mount(request: Request, grant: hooks.Grant, name: RepositoryName, dig
         except errors.NameInvalid:
             return False
     else:
-        found = await in_thread(uploads.find_sources, digest)
+        found = await in_thread(uploads.find_sources, digest, grant.principal.subject)
         sources = [RepositoryName(project, path) for project, path in found]
     for candidate in sources:
         readable = await hooks.find_pull_grant(request.caller(), candidate)

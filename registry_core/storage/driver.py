@@ -87,8 +87,8 @@ class Driver(Protocol):
 
     def keys(self) -> Iterator[tuple[str, int]]:
         """Name and size of everything in the store, sorted by name. What belongs to an unfinished upload may
-        have a name that is no key of a row: `paths.owner` says whose it is, and `delete` takes it as it
-        is."""
+        have a name that is no key of a row: `paths.owner` says whose it is, and `delete` takes it as it is.
+        Beside a finished object it is what a request left that died before its commit."""
 
     def check(self) -> None:
         """Raises StorageUnavailable with a sentence when the store cannot be used."""
