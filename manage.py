@@ -4,6 +4,8 @@
 import os
 import sys
 
+from config.environment import ConfigurationError
+
 
 def main() -> int:
     if sys.argv[1:2] == ["up"]:
@@ -14,7 +16,11 @@ def main() -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except ConfigurationError as e:
+        sys.stderr.write(f"breakwater: {e}\n")
+        return 1
     return 0
 
 

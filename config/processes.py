@@ -52,19 +52,23 @@ class Child:
     process: subprocess.Popen[bytes]
     began: float = field(default_factory=time.monotonic)
     last_words: deque[str] = field(default_factory=lambda: deque(maxlen=40))
-    is_silent: bool = False
+    _closed: bool = False
     _rest: bytes = b""
 
     @property
     def output(self) -> int:
-        assert self.process.stdout  # noqa: S101 (always a pipe)
+        assert self.process.stdout
         return self.process.stdout.fileno()
+
+    def is_silent(self) -> bool:
+        """True once the program and its family have closed their output."""
+        return self._closed
 
     def age(self) -> float:
         return time.monotonic() - self.began
 
     def read_lines(self) -> list[str]:
-        """The whole lines that have arrived. `is_silent` afterwards: the program and its family closed it."""
+        """The whole lines that have arrived, and the last one without an end when no more can come."""
         data = b""
         with contextlib.suppress(BlockingIOError):
             while chunk := os.read(self.output, 65536):
@@ -72,10 +76,10 @@ class Child:
                 if len(data) > 1 << 20:
                     break
             else:
-                self.is_silent = True
+                self._closed = True
         lines = (self._rest + data).split(b"\n")
         # Kept for the next time, unless no next time comes or the line never ends.
-        self._rest = b"" if self.is_silent or len(lines[-1]) > 65536 else lines.pop()
+        self._rest = b"" if self._closed or len(lines[-1]) > 65536 else lines.pop()
         texts = [line.decode("utf-8", "replace") for line in lines if line.strip()]
         self.last_words.extend(texts)
         return texts

@@ -254,12 +254,12 @@ class Supervisor:
                 self._start(program)
 
     def _pump(self, child: Child) -> None:
-        if child.is_silent:
+        if child.is_silent():
             return
         for line in child.read_lines():
             if line != ADMIN_CREATED:
                 self._log.child_line(child.program.name, line)
-        if child.is_silent:
+        if child.is_silent():
             self._selector.unregister(child.output)
             child.close()
 

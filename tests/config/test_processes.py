@@ -59,8 +59,7 @@ def is_running(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
-def wait_for(condition: object, seconds: float = 5.0) -> bool:
-    assert callable(condition)
+def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -70,9 +69,8 @@ def wait_for(condition: object, seconds: float = 5.0) -> bool:
 
 
 def read_line(child: Child) -> str:
-    lines: list[str] = []
-    assert wait_for(lambda: lines.extend(child.read_lines()) or lines)
-    return lines[0]
+    assert wait_for(lambda: bool(child.read_lines() or child.last_words))
+    return child.last_words[0]
 
 
 def test_a_leftover_is_ended(tmp_path: Path, start_program: StartProgram) -> None:
@@ -148,9 +146,9 @@ def test_lines_arrive_whole(start_program: StartProgram) -> None:
     lines: list[str] = []
 
     def read_all() -> bool:
-        if not child.is_silent:
+        if not child.is_silent():
             lines.extend(child.read_lines())
-        return child.is_silent
+        return child.is_silent()
 
     assert wait_for(read_all)
     assert lines == ["one", "two", "three"] == list(child.last_words)

@@ -1,11 +1,13 @@
 import contextlib
 import sys
+import threading
+import warnings
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import Any
 
 from celery import Celery, signals
-from celery.beat import EmbeddedService, Scheduler
+from celery.beat import Scheduler, Service
 from django.core.management.base import BaseCommand
 
 from config.celery import app
@@ -24,6 +26,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         keep_our_logging()
+        # Celery's warning about root is about pickled messages; ours carry JSON, and of that nothing.
+        warnings.filterwarnings("ignore", message="You're running the worker with superuser")
         # Tasks live in rows, with leases and heartbeats of their own; workers need not know of one another.
         worker = app.Worker(
             pool_cls="threads",
@@ -49,10 +53,12 @@ def _leave_logging(**_: Any) -> None:
 
 @contextlib.contextmanager
 def scheduler_thread(celery: Celery) -> Iterator[None]:
-    # In memory: the entries are few and fixed, and what is due is decided by rows (design 9).
-    service = EmbeddedService(celery, thread=True, scheduler_cls=Scheduler)
-    service.start()
+    # In memory: the entries are few and fixed, and what is due is decided by rows (design 9). A short interval,
+    # because its sleep is what stopping waits for.
+    service = Service(celery, max_interval=1, scheduler_cls=Scheduler)
+    thread = threading.Thread(target=service.start, name="scheduler", daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        service.stop()
+        service.stop(wait=True)
