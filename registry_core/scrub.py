@@ -18,7 +18,7 @@ from django.db import connection, transaction
 
 from registry_core import metrics, uploads
 from registry_core.storage.driver import KeyMissing
-from registry_core.storage.paths import owner_of
+from registry_core.storage.paths import owner
 from registry_core.store import driver
 
 log = logging.getLogger("breakwater.scrub")
@@ -78,7 +78,7 @@ def _list_store() -> tuple[int, int]:
             total += sum(size for _, size in batch)
             cursor.execute(
                 "INSERT INTO listed SELECT * FROM unnest(%s::text[], %s::bigint[])",
-                [[owner_of(key) for key, _ in batch], [size for _, size in batch]],
+                [[owner(key) for key, _ in batch], [size for _, size in batch]],
             )
         cursor.execute(
             "CREATE TEMPORARY TABLE stored ON COMMIT DROP AS SELECT key, sum(size) AS size FROM listed GROUP BY key"

@@ -48,9 +48,7 @@ class S3Driver:
         if "@" in parts.netloc:
             raise ValueError("The keys for S3 come from the usual AWS variables, never from the storage URL.")
         if not _BUCKET.fullmatch(parts.netloc):
-            raise ValueError(
-                "A storage URL for S3 is s3://bucket/prefix, with a bucket name that S3 allows."
-            )
+            raise ValueError("A storage URL for S3 is s3://bucket/prefix, with a bucket name that S3 allows.")
         if parts.fragment or (prefix and not is_key(prefix)):
             raise ValueError("The prefix in the storage URL has letters, digits, '.', '_', '-' and '/' only.")
         options = _options(parts.query)
