@@ -16,7 +16,8 @@ SETTINGS := BREAKWATER_SECRET_KEY=unused DATABASE_URL=postgresql://unused@unused
 up: $(VENV)/.embedded ## start everything; prints the URL and, the first time, the password of admin
 	@exec $(BIN)/python manage.py up
 
-test: $(VENV)/.dev ## the whole suite; ARGS="-m 'not slow'" passes options to pytest
+test: $(VENV)/.dev ## the whole suite, with the components it needs; ARGS="-m 'not slow'" passes options to pytest
+	@tests/components/install.sh
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.dev ## lint, types, architecture
