@@ -55,7 +55,9 @@ def _put_manifest(
     repository = ensure_repository(grant.namespace_id, name.path)
     known = _lock_names(repository.pk, manifest, tags)
     blobs = _lock_blobs(repository.pk, principal.subject, manifest)
-    if not configuration.get("allow_sparse"):
+    if configuration.get("allow_sparse"):
+        blobs |= _lock_coming(repository.pk, principal.subject, manifest, blobs)
+    else:
         _check_complete(manifest, known, blobs)
     digest = str(manifest.digest)
     artifact_id = known.get(digest)
@@ -112,9 +114,11 @@ def _lock_names(repository_id: int, manifest: Manifest, tags: tuple[str, ...]) -
         named.append(str(manifest.subject.digest))
     (own_key,) = name_keys(repository_id, [own])
     with connection.cursor() as cursor:
-        for key in name_keys(repository_id, [own, *named]):
-            lock = "pg_advisory_xact_lock" if key == own_key else "pg_advisory_xact_lock_shared"
-            cursor.execute(f"SELECT {lock}(%s)", [key])
+        cursor.execute(
+            "SELECT CASE WHEN key = %s THEN pg_advisory_xact_lock(key) ELSE pg_advisory_xact_lock_shared(key) END "
+            "FROM unnest(%s::bigint[]) AS key",
+            [own_key, name_keys(repository_id, [own, *named])],
+        )
         if tags:
             cursor.execute(
                 "SELECT 1 FROM registry_core_tag WHERE repository_id = %s AND name = ANY(%s) "
@@ -150,6 +154,20 @@ def _lock_blobs(repository_id: int, principal: str, manifest: Manifest) -> dict[
             {"digests": digests, "repository": repository_id, "principal": principal},
         )
         return {digest: (pk, key) for digest, pk, key in cursor.fetchall()}
+
+
+def _lock_coming(
+    repository_id: int, principal: str, manifest: Manifest, blobs: dict[str, tuple[int, str]]
+) -> dict[str, tuple[int, str]]:
+    """Absent parts may be arriving: whoever commits one holds its name, so look again once we hold it."""
+    absent = [str(d.digest) for d in manifest.blobs if str(d.digest) not in blobs]
+    if not absent:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key", [name_keys(repository_id, absent)]
+        )
+    return _lock_blobs(repository_id, principal, manifest)
 
 
 def _check_complete(manifest: Manifest, known: dict[str, int], blobs: dict[str, tuple[int, str]]) -> None:

@@ -28,10 +28,15 @@ class Vanished(Exception):
 
 
 def retrying(function: Callable[P, T]) -> Callable[P, T]:
-    """Run in a transaction of its own; again when a race broke it off, three times at most, then 503."""
+    """Run in a transaction of its own; again when a race broke it off, three times at most, then 503.
+
+    Inside somebody else's transaction it is part of that one: only the whole can be tried again.
+    """
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        if transaction.get_connection().in_atomic_block:
+            return function(*args, **kwargs)
         cause: Exception | None = None
         for _ in range(ATTEMPTS):
             try:

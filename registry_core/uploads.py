@@ -13,7 +13,7 @@ from django.db import connection
 
 from registry_core import errors, hooks, versions
 from registry_core.actions import ensure_repository
-from registry_core.locks import Vanished, retrying
+from registry_core.locks import Vanished, name_keys, retrying
 from registry_core.references import RepositoryName
 from registry_core.storage.paths import new_key
 
@@ -185,16 +185,18 @@ def commit_upload(
     then the row takes the new key (design 2.2).
     """
     with connection.cursor() as cursor:
+        # The blob's name is held until commit, so that a manifest which is accepted without it cannot miss it.
         cursor.execute(
-            "DELETE FROM registry_core_upload WHERE id = %s AND writer = %s RETURNING repository_id",
-            [session.id, writer],
+            "DELETE FROM registry_core_upload WHERE id = %s AND writer = %s "
+            "RETURNING repository_id, pg_advisory_xact_lock_shared(%s)",
+            [session.id, writer, *name_keys(session.repository_id, [digest])],
         )
         if cursor.fetchone() is None:
             raise _unknown(session.id)
         cursor.execute(_COMMIT, [digest, size, session.key])
         row = cursor.fetchone()
     blob_id = row[0] if row else _join_existing(session, digest, size)
-    lease_blob(session.repository_id, blob_id, grant.principal.subject)
+    lease_blob(session.repository_id, blob_id, digest, grant.principal.subject)
     versions.raise_after_commit(grant.namespace_id, name.path)
 
 
@@ -218,19 +220,32 @@ def _join_existing(session: Session, digest: str, size: int) -> int:
     return int(blob_id)
 
 
-def lease_blob(repository_id: int, blob_id: int, principal: str) -> None:
-    """Hold the blob for this principal here, and have the collector look again when the lease ends."""
+_LEASE = """
+WITH lease AS (
+    INSERT INTO registry_core_repositoryblob (repository_id, blob_id, principal, leased_until)
+    VALUES (%(repository)s, %(blob)s, %(principal)s, now() + %(lease)s)
+    ON CONFLICT (repository_id, blob_id, principal) DO UPDATE SET leased_until = excluded.leased_until
+), look_again AS (
+    INSERT INTO registry_core_collectorcandidate (blob_id, due_at) VALUES (%(blob)s, now() + %(lease)s)
+)
+UPDATE registry_core_artifactblob SET blob_id = %(blob)s
+WHERE repository_id = %(repository)s AND digest = %(digest)s AND blob_id IS NULL
+"""
+
+
+def lease_blob(repository_id: int, blob_id: int, digest: str, principal: str) -> None:
+    """Hold the blob for this principal here, and have the collector look again when the lease ends.
+
+    Artifacts that were accepted without it (`allow_sparse`) hold it from now on.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO registry_core_repositoryblob (repository_id, blob_id, principal, leased_until) "
-            "VALUES (%s, %s, %s, now() + %s) ON CONFLICT (repository_id, blob_id, principal) "
-            "DO UPDATE SET leased_until = excluded.leased_until",
-            [repository_id, blob_id, principal, LEASE],
-        )
-        cursor.execute(
-            "INSERT INTO registry_core_collectorcandidate (blob_id, due_at) VALUES (%s, now() + %s)",
-            [blob_id, LEASE],
-        )
+            _LEASE,
+            {
+                "repository": repository_id, "blob": blob_id, "digest": digest, "principal": principal,
+                "lease": LEASE,
+            },
+        )  # fmt: skip
 
 
 def condemn(key: str, size: int, digest: str = "", state: dict[str, Any] | None = None) -> None:
@@ -283,6 +298,7 @@ def mount_blob(grant: hooks.Grant, name: RepositoryName, digest: str, source: tu
     repository = ensure_repository(grant.namespace_id, name.path)
     namespace_id, path = source
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", name_keys(repository.pk, [digest]))
         cursor.execute(
             _MOUNTABLE,
             {
@@ -292,7 +308,7 @@ def mount_blob(grant: hooks.Grant, name: RepositoryName, digest: str, source: tu
         row = cursor.fetchone()
     if row is None:
         return False
-    lease_blob(repository.pk, row[0], grant.principal.subject)
+    lease_blob(repository.pk, row[0], digest, grant.principal.subject)
     versions.raise_after_commit(grant.namespace_id, name.path)
     return True
 
