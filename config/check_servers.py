@@ -13,7 +13,7 @@ def main() -> int:
     for check in (_check_database, _check_redis):
         trouble = check()
         if trouble:
-            sys.stderr.write(trouble + "\n")
+            sys.stderr.write(f"breakwater: {trouble}\n")
             return 1
     return 0
 

@@ -144,7 +144,14 @@ class Supervisor:
         password = given or unshown.read_text(encoding="utf-8")
         said = self._run(
             "migrate",
-            [sys.executable, str(ROOT / "manage.py"), "migrate", "--no-input", "--verbosity", "0"],
+            [
+                sys.executable,
+                str(ROOT / "manage.py"),
+                "migrate",
+                "--no-input",
+                "--skip-checks",
+                "--verbosity=0",
+            ],
             {**environment, "BREAKWATER_ADMIN_PASSWORD": password},
         )
         if ADMIN_CREATED in said and not given:
@@ -302,12 +309,13 @@ class Supervisor:
 
 
 def _sentence(child: Child) -> str:
-    """The last thing a program said, without the name of the exception class that said it."""
-    if not child.last_words:
-        return f"{child.program.name} said nothing."
-    line = child.last_words[-1].strip()
+    """The last thing a program said. What was meant as a sentence stands alone, an error with its program."""
+    name = child.program.name
+    line = child.last_words[-1].strip() if child.last_words else "it said nothing."
     if line.startswith("{"):
         with contextlib.suppress(ValueError):
             line = str(json.loads(line).get("message", line))
-    name, colon, rest = line.partition(": ")
-    return rest if colon and name.endswith(("Error", "Exception")) else line
+    for prefix in ("CommandError: ", "breakwater: "):
+        if line.startswith(prefix):
+            return line.removeprefix(prefix)
+    return f"{name} failed: {line}"
