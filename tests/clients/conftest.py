@@ -11,8 +11,9 @@ from tests.clients.images import ACCEPT, Image, digest_of, write_image
 from tests.components.breakwater import Breakwater, Credentials
 from tests.components.docker_engine import docker_engine
 from tests.components.docker_registry import docker_registry
+from tests.components.seaweedfs import seaweedfs
 
-__all__ = ["docker_engine", "docker_registry"]
+__all__ = ["docker_engine", "docker_registry", "seaweedfs"]
 
 
 @dataclass(frozen=True)

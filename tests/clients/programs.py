@@ -19,18 +19,26 @@ class Client:
     environment: dict[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()  # before every command
 
-    def try_run(
-        self, *arguments: str | os.PathLike[str], stdin: str = ""
-    ) -> subprocess.CompletedProcess[str]:
+    def _environment(self) -> dict[str, str]:
+        home = {"HOME": str(self.home), "DOCKER_CONFIG": str(self.home / ".docker")}
+        return {**os.environ, **home, "XDG_RUNTIME_DIR": str(self.home), **self.environment}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Left running, its output in one pipe."""
+        return subprocess.Popen(
+            [self.program, *self.options, *arguments],
+            env=self._environment(),
+            cwd=self.home,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def try_run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """stdout and stderr together: people read both."""
-        home = {
-            "HOME": str(self.home),
-            "DOCKER_CONFIG": str(self.home / ".docker"),
-            "XDG_RUNTIME_DIR": str(self.home),
-        }
         return subprocess.run(
             [self.program, *self.options, *arguments],
-            env={**os.environ, **home, **self.environment},
+            env=self._environment(),
             cwd=self.home,
             input=stdin,
             check=False,
@@ -40,12 +48,12 @@ class Client:
             timeout=180,
         )
 
-    def run(self, *arguments: str | os.PathLike[str], stdin: str = "") -> str:
+    def run(self, *arguments: str, stdin: str = "") -> str:
         done = self.try_run(*arguments, stdin=stdin)
         assert done.returncode == 0, f"{' '.join(map(str, done.args))}: exit {done.returncode}\n{done.stdout}"
         return done.stdout
 
-    def run_refused(self, *arguments: str | os.PathLike[str], stdin: str = "") -> str:
+    def run_refused(self, *arguments: str, stdin: str = "") -> str:
         """The command must fail, and must say that it was a refusal."""
         done = self.try_run(*arguments, stdin=stdin)
         assert done.returncode != 0, f"{' '.join(map(str, done.args))} was not refused:\n{done.stdout}"

@@ -46,9 +46,9 @@ ADMIN = Credentials("admin", ADMIN_PASSWORD)
 class Breakwater:
     """One registry: supervisor and all its children. `environment` goes before what is said here."""
 
-    def __init__(self, home: pathlib.Path | None = None, **environment: str) -> None:
+    def __init__(self, **environment: str) -> None:
         number = f"b{os.environ.get('PYTEST_XDIST_WORKER', '')}{next(_numbers)}"
-        self.home = home or process.run_directory() / number
+        self.home = process.run_directory() / number
         self.home.mkdir(parents=True, exist_ok=True)
         self.host = f"127.0.0.1:{process.free_port()}"
         self.url = f"http://{self.host}"
