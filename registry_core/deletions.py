@@ -182,7 +182,8 @@ def _free_blobs(cursor: Any, condition: str, arguments: list[Any]) -> None:
     cursor.execute(
         f"WITH freed AS (DELETE FROM registry_core_artifactblob WHERE {condition} RETURNING blob_id) "
         "INSERT INTO registry_core_collectorcandidate (blob_id, due_at) "
-        "SELECT DISTINCT blob_id, now() + %s * interval '1 second' FROM freed WHERE blob_id IS NOT NULL ORDER BY blob_id",
+        "SELECT DISTINCT blob_id, now() + %s * interval '1 second' FROM freed "
+        "WHERE blob_id IS NOT NULL ORDER BY blob_id",
         [*arguments, settings.GC_GRACE],
     )
 
@@ -249,7 +250,7 @@ def delete_repository(repository_id: int, by: str, address: str = "") -> None:
 
 @retrying
 def delete_blob(grant: Grant, name: RepositoryName, digest: str) -> None:
-    """End what lets this principal read the blob here: its lease. InUse while an artifact holds it, else BlobUnknown."""
+    """End this principal's lease on the blob. InUse while an artifact here holds it, BlobUnknown without a lease."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id FROM registry_core_repository WHERE namespace_id = %s AND path = %s FOR KEY SHARE",
@@ -269,7 +270,8 @@ def delete_blob(grant: Grant, name: RepositoryName, digest: str) -> None:
             )
         cursor.execute(
             "WITH freed AS (DELETE FROM registry_core_repositoryblob l USING registry_core_blob b "
-            " WHERE l.repository_id = %s AND l.principal = %s AND b.id = l.blob_id AND b.digest = %s RETURNING l.blob_id) "
+            " WHERE l.repository_id = %s AND l.principal = %s AND b.id = l.blob_id AND b.digest = %s"
+            " RETURNING l.blob_id) "
             "INSERT INTO registry_core_collectorcandidate (blob_id, due_at) "
             "SELECT blob_id, now() + %s * interval '1 second' FROM freed",
             [row[0], grant.principal.subject, digest, settings.GC_GRACE],

@@ -108,8 +108,8 @@ def _claim_objects(limit: int) -> list[tuple[str, int, dict[str, Any]]]:
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE registry_core_deletedobject SET due_at = now() + %s * interval '1 second', attempts = attempts + 1 "
-            "WHERE id IN (SELECT id FROM registry_core_deletedobject WHERE due_at <= now() ORDER BY due_at, id LIMIT %s "
-            "FOR UPDATE SKIP LOCKED) RETURNING key, size, state",
+            "WHERE id IN (SELECT id FROM registry_core_deletedobject WHERE due_at <= now() ORDER BY due_at, id "
+            "LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING key, size, state",
             [CLAIM, limit],
         )
         return cursor.fetchall()

@@ -26,14 +26,13 @@ _opening = asyncio.Lock()
 
 def _options() -> dict[str, Any]:
     d = settings.DATABASES["default"]
-    options = {k: v for k, v in d["OPTIONS"].items() if k in ("sslmode",)}
     return {
         "host": d["HOST"] or None,
         "port": int(d["PORT"]) if d["PORT"] else None,
         "user": d["USER"] or None,
         "password": d["PASSWORD"] or None,
         "database": d["NAME"],
-        "ssl": options.get("sslmode"),
+        "ssl": d["OPTIONS"].get("sslmode"),
         # Transaction pooling hands a statement to a connection that has not prepared it.
         "statement_cache_size": 0 if settings.PGBOUNCER else 200,
         "server_settings": {"application_name": "breakwater-hot"},

@@ -166,7 +166,7 @@ def _check_shape(document: dict[str, Any], media_type: str) -> None:
         raise _invalid("schemaVersion must be 2")
     if "manifests" in document and ("layers" in document or "config" in document):
         raise _invalid("a document has either manifests or config and layers, never both")
-    if "fsLayers" in document or "history" in document and "signatures" in document:
+    if "fsLayers" in document or ("history" in document and "signatures" in document):
         raise _invalid("Docker schema 1 manifests are not accepted")
     wanted = ("manifests",) if media_type in INDEXES else ("config", "layers")
     for key in wanted:
@@ -253,7 +253,7 @@ def derived_kind(media_type: str) -> str:
 
 
 def extra_attrs_of(manifest: Manifest, config: bytes | None) -> dict[str, Any] | None:
-    """What an artifact's `extra_attrs` hold (contract 3.5); None for indexes, UNKNOWN and SBOM, or an unreadable config."""
+    """An artifact's `extra_attrs` (contract 3.5); None for indexes, UNKNOWN and SBOM, or an unreadable config."""
     kind = kind_of(manifest)
     if manifest.is_index or kind in ("UNKNOWN", "SBOM") or config is None:
         return None
@@ -269,7 +269,7 @@ def extra_attrs_of(manifest: Manifest, config: bytes | None) -> dict[str, Any] |
 
 
 def storable(value: Any) -> Any:
-    """The same with what PostgreSQL cannot store (NUL, lone surrogates) replaced; the payload itself stays as pushed."""
+    """The same with what PostgreSQL cannot store (NUL, lone surrogates) replaced; the payload stays as pushed."""
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
     if isinstance(value, dict):

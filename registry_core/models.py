@@ -77,8 +77,8 @@ class Artifact(models.Model):
     """A stored manifest or index of one repository; the document's bytes live in its Payload row.
 
     `size` is the document plus its config and layers (an index: plus its children), in bytes.
-    `kind` is Harbor's type (IMAGE, CHART, …; contract 3.5) and `extra_attrs` what lists show of the config, read once at
-    push; absent (null) where Harbor has none.
+    `kind` is Harbor's type (IMAGE, CHART, …; contract 3.5) and `extra_attrs` what lists show of the config, read once
+    at push; null where Harbor has none.
     """
 
     repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="artifacts")
@@ -191,8 +191,8 @@ class RepositoryBlob(models.Model):
 class Upload(models.Model):
     """A blob session, bound to its repository and principal and not to a token.
 
-    `offset` bytes are kept. `content_digest` is the digest of exactly those bytes, or is empty when the next request must
-    read them again. One request writes at a time: it holds `writer` until `writer_until`.
+    `offset` bytes are kept. `content_digest` is the digest of exactly those bytes, or is empty when the next request
+    must read them again. One request writes at a time: it holds `writer` until `writer_until`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)

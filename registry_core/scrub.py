@@ -1,7 +1,7 @@
 """Proof of the ledger, both ways: bytes without rows, rows without bytes (design 2.3).
 
-Every byte in storage is on exactly one line: live (Blob), waiting for deletion (DeletedObject), open upload (Upload), or
-orphan. The listing of the store goes into a temporary table, so that PostgreSQL compares and memory does not grow with
+Every byte in storage is on exactly one line: live (Blob), waiting for deletion (DeletedObject), open upload (Upload),
+or orphan. The listing of the store goes into a temporary table, so that PostgreSQL compares and memory does not grow with
 the store. What changed while the listing ran is asked again before it is called a finding.
 """
 
@@ -49,8 +49,11 @@ class Report:
 
 
 def scrub(*, percent: float = 0, condemn_orphans: bool = False) -> Report:
-    """Compare store and rows; read `percent` of the blobs against their digests. Blobs that are lost are marked so that the
-    next push of the digest heals them; marks of those that are whole again are taken away."""
+    """Compare store and rows; read `percent` of the blobs against their digests.
+
+    Blobs that are lost are marked, so that the next push of the digest heals them; marks of those that are whole again
+    are taken away.
+    """
     with transaction.atomic():
         objects, size = _list_store()
         findings = [*_unaccounted(), *_doubles(), *_lost_blobs(), *_lost_uploads()]
@@ -108,8 +111,8 @@ def _size_now(key: str) -> int | None:
 
 
 def _unaccounted() -> Iterator[Finding]:
-    """A row is older than its bytes and goes after them, so bytes without a row are orphans unless they went meanwhile."""
-    for (key,) in _rows(f"SELECT s.key FROM stored s WHERE NOT EXISTS (SELECT 1 FROM ({_LINES}) l WHERE l.key = s.key)"):
+    """A row comes before its bytes and goes after them: bytes without one are orphans unless they went meanwhile."""
+    for (key,) in _rows(f"SELECT s.key FROM stored s LEFT JOIN ({_LINES}) l USING (key) WHERE l.key IS NULL"):
         if (size := _size_now(key)) is not None:
             yield Finding("orphan", key, f"{size} bytes that no row accounts for")
 
@@ -182,6 +185,7 @@ def _digest_of(key: str, algorithm: str) -> str | None:
 def _mark_lost(keys: list[str]) -> None:
     if keys:
         _rows(
-            "UPDATE registry_core_blob SET missing_since = coalesce(missing_since, now()) WHERE key = ANY(%s) RETURNING 1",
+            "UPDATE registry_core_blob SET missing_since = coalesce(missing_since, now()) "
+            "WHERE key = ANY(%s) RETURNING 1",
             [keys],
         )

@@ -42,9 +42,9 @@ def start_upload(grant: hooks.Grant, name: RepositoryName, algorithm: str = "sha
     session = Session(uuid.uuid4(), repository.pk, new_key(), algorithm, 0, "")
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO registry_core_upload (id, repository_id, principal, key, algorithm, \"offset\", content_digest, "
-            "state, created_at, updated_at) SELECT %(id)s, %(repository)s, %(principal)s, %(key)s, %(algorithm)s, 0, '', "
-            "'{}', now(), now() WHERE (SELECT count(*) FROM (SELECT 1 FROM registry_core_upload "
+            'INSERT INTO registry_core_upload (id, repository_id, principal, key, algorithm, "offset", content_digest, '
+            "state, created_at, updated_at) SELECT %(id)s, %(repository)s, %(principal)s, %(key)s, %(algorithm)s, 0, "
+            "'', '{}', now(), now() WHERE (SELECT count(*) FROM (SELECT 1 FROM registry_core_upload "
             "WHERE principal = %(principal)s LIMIT %(most)s) AS open) < %(most)s",
             {
                 "id": session.id, "repository": repository.pk, "principal": grant.principal.subject,
@@ -113,8 +113,9 @@ def claim_session(
     arguments = _arguments(grant, name, upload_id) | {"writer": writer, "lease": WRITER_LEASE}
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE registry_core_upload u SET writer = %(writer)s, writer_until = now() + %(lease)s, updated_at = now()"
-            f" FROM {_OF_CALLER} AND (u.writer IS NULL OR u.writer_until < now() OR u.writer = %(writer)s) RETURNING {_COLUMNS}",
+            "UPDATE registry_core_upload u SET writer = %(writer)s, writer_until = now() + %(lease)s, "
+            f"updated_at = now() FROM {_OF_CALLER} "
+            f"AND (u.writer IS NULL OR u.writer_until < now() OR u.writer = %(writer)s) RETURNING {_COLUMNS}",
             arguments,
         )
         if (row := cursor.fetchone()) is not None:
@@ -322,7 +323,8 @@ def find_sources(digest: str, principal: str, limit: int = 20) -> list[tuple[str
             " (SELECT l.repository_id FROM registry_core_repositoryblob l"
             "  WHERE l.blob_id = b.id AND l.principal = %(principal)s AND l.leased_until > now() LIMIT %(limit)s)"
             " UNION"
-            " (SELECT e.repository_id FROM registry_core_artifactblob e WHERE e.blob_id = b.id LIMIT %(limit)s)) AS held"
+            " (SELECT e.repository_id FROM registry_core_artifactblob e"
+            "  WHERE e.blob_id = b.id LIMIT %(limit)s)) AS held"
             " JOIN registry_core_repository r ON r.id = held.repository_id"
             " JOIN registry_core_namespace n ON n.id = r.namespace_id"
             " WHERE b.digest = %(digest)s LIMIT %(limit)s",

@@ -1,7 +1,7 @@
 """Versions of repositories in memory that all processes of one host share (design 8.6).
 
-A slot holds a number that no other raise writes again. A reader takes the number, then asks PostgreSQL, and may keep the
-answer while the slot still holds that number; a writer puts a new one after its commit and before its answer. Two
+A slot holds a number that no other raise writes again. A reader takes the number, then asks PostgreSQL, and may keep
+the answer while the slot still holds that number; a writer puts a new one after its commit and before its answer. Two
 repositories that share a slot only lose a cached answer.
 """
 
@@ -28,7 +28,7 @@ _slots: memoryview | None = None
 
 def _open() -> memoryview:
     """Map the file; whoever comes first names the host. The name stays as long as the file does."""
-    global _map, _slots  # noqa: PLW0603  one mapping a process
+    global _map, _slots
     path = pathlib.Path(settings.RUN_DIR) / "versions"
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -36,9 +36,11 @@ def _storage_error(e: StorageError) -> errors.RegistryError:
 
 
 class Transfer:
-    """The session's only writer. Ends with exactly one of suspend, commit, end and give_up; a second one does nothing."""
+    """The session's only writer. Ends with one of suspend, commit, end and give_up; a second one does nothing."""
 
-    def __init__(self, grant: hooks.Grant, name: RepositoryName, session: uploads.Session, writer_id: uuid.UUID) -> None:
+    def __init__(
+        self, grant: hooks.Grant, name: RepositoryName, session: uploads.Session, writer_id: uuid.UUID
+    ) -> None:
         self.grant, self.name, self.session = grant, name, session
         self._id = writer_id
         self._writer: Writer | None = None

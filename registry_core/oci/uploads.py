@@ -41,7 +41,7 @@ async def start(request: Request, name: RepositoryName, _: str) -> None:
 
 
 async def _mount(request: Request, grant: hooks.Grant, name: RepositoryName, digest: str) -> bool:
-    """True when answered. What cannot be read there, or is not there, becomes a plain upload: the same answer for both."""
+    """True when answered. What cannot be read there, or is not there, becomes a plain upload in the same words."""
     source = request.parameter("from")
     if source is not None:
         try:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    help = "Prove that every byte in storage has its row and every row its bytes; exit 1 when something does not add up."
+    help = "Prove that every byte in storage has its row and every row its bytes; exit 1 if not."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
