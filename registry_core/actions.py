@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
+from django.db.models.functions import Now
 
 from registry_core import audit, configuration, errors, events, hooks, versions
 from registry_core.locks import Vanished, name_keys, retrying
@@ -323,3 +324,14 @@ def _config_of(grant: hooks.Grant, name: RepositoryName, manifest: Manifest) -> 
         return b"".join(driver().read(row[0]))
     except KeyMissing:
         return None
+
+
+# -- describing
+
+
+@transaction.atomic
+def describe_repository(repository: Repository, description: str, by: str, address: str = "") -> None:
+    Repository.objects.filter(pk=repository.pk).update(description=description, updated_at=Now())
+    audit.record(
+        by, "update", "repository", repository.name, namespace_id=repository.namespace_id, address=address
+    )

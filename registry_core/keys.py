@@ -59,7 +59,7 @@ _signing: tuple[SigningKey, float] | None = None
 
 def signing_key() -> SigningKey:
     """The key of the moment; the first call of a new registry makes it."""
-    global _signing
+    global _signing  # noqa: PLW0603  one a process
     kept = _signing
     if kept is None or time.monotonic() >= kept[1]:
         kept = _signing = (_current() or _make_if_none(), time.monotonic() + KEPT_SECONDS)
@@ -68,7 +68,7 @@ def signing_key() -> SigningKey:
 
 def rotate() -> SigningKey:
     """A new key that signs from now on; tokens of the old ones are good until they expire."""
-    global _signing
+    global _signing  # noqa: PLW0603  one a process
     with transaction.atomic():
         _lock()
         key = _insert(timezone.now())
@@ -162,7 +162,7 @@ async def verify(token: str) -> dict[str, Any]:
 
 
 async def _read_public() -> None:
-    global _public, _read_at
+    global _public, _read_at  # noqa: PLW0603  one a process
     _read_at = time.monotonic()
     loaded = {}
     for row in await hot_reads.fetch(_PUBLIC):

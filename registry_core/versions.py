@@ -28,7 +28,7 @@ _slots: memoryview | None = None
 
 def _open() -> memoryview:
     """Map the file; whoever comes first names the host. The name stays as long as the file does."""
-    global _map, _slots
+    global _map, _slots  # noqa: PLW0603  one mapping a process
     path = pathlib.Path(settings.RUN_DIR) / "versions"
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
