@@ -178,7 +178,9 @@ def _membership_changed(by: Identity, operation: str, member: Member) -> None:
 
 
 @transaction.atomic
-def create_project(by: Identity, name: str, metadata: Mapping[str, str]) -> Project:
+def create_project(
+    by: Identity, name: str, metadata: Mapping[str, str], *, storage_limit: int = -1
+) -> Project:
     """Its creator owns and administers it; a robot's belongs to the first system administrator (contract 4.5)."""
     owner = _owner_for(by)
     project = project_actions.create(
@@ -188,6 +190,7 @@ def create_project(by: Identity, name: str, metadata: Mapping[str, str]) -> Proj
         owner_name=owner.username,
         by=by.principal.name,
         address=by.address,
+        storage_limit=storage_limit,
     )
     Member.objects.create(project=project, user=owner, role=Member.Role.PROJECT_ADMIN)
     epochs.raise_epoch(owner.subject)

@@ -20,6 +20,8 @@ ISSUER = "harbor-token-issuer"
 AUDIENCE = "harbor-registry"
 LEEWAY = 60  # seconds that two clocks may be apart
 MAX_SIZE = 16 << 10
+# The header is read before the signature: it may hold anything, brackets a thousand deep too.
+_BAD = (jwt.PyJWTError, ValueError, RecursionError)
 
 
 class TokenRefused(Exception):
@@ -51,7 +53,7 @@ def read_key_id(token: str) -> str:
         raise TokenRefused(f"longer than {MAX_SIZE} bytes")
     try:
         header = jwt.get_unverified_header(token)
-    except jwt.InvalidTokenError as e:
+    except _BAD as e:
         raise TokenRefused(f"malformed: {e}") from e
     if header.get("alg") != ALGORITHM or "crit" in header:
         raise TokenRefused("another algorithm or extension than ours")
@@ -82,7 +84,7 @@ def verify(token: str, keys: Mapping[str, RSAPublicKey], now: float) -> dict[str
                 "verify_iat": False,
             },
         )
-    except jwt.InvalidTokenError as e:
+    except _BAD as e:
         raise TokenRefused(str(e)) from e
     _check_times(claims, now)
     return claims

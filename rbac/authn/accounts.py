@@ -5,19 +5,24 @@ Both readings give the same mapping of columns; everything that judges takes the
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import hmac
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
+
 from rbac.models import Robot, User
 from rbac.permissions import Identity, RobotGrants, parse_robot_grants
 from registry_core import configuration, hot_reads
 from registry_core.hooks import ANONYMOUS, Principal
 
-_USER_COLUMNS = ("id", "username", "password", "sysadmin_flag", "networks")
-_ROBOT_COLUMNS = (
+USER_COLUMNS = ("id", "username", "password", "sysadmin_flag", "networks")
+ROBOT_COLUMNS = (
     "id",
     "name",
     "level",
@@ -29,10 +34,10 @@ _ROBOT_COLUMNS = (
     "networks",
 )
 _SQL_USER = f"""
-SELECT {", ".join(_USER_COLUMNS)} FROM rbac_user
+SELECT {", ".join(USER_COLUMNS)} FROM rbac_user
 WHERE NOT deleted AND (username = $1 OR email = $1) ORDER BY username = $1 DESC LIMIT 1
 """  # noqa: S608  constants
-_SQL_ROBOT = f"SELECT {', '.join(_ROBOT_COLUMNS)} FROM rbac_robot WHERE name = $1"  # noqa: S608  constants
+_SQL_ROBOT = f"SELECT {', '.join(ROBOT_COLUMNS)} FROM rbac_robot WHERE name = $1"  # noqa: S608  constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,22 @@ class Account:
     def is_usable(self, now: float) -> bool:
         return not self.disabled and now < self.expires_at
 
+    def knows(self, print_: str) -> bool:
+        """Is the secret that this is the fingerprint of still good?"""
+        return any(fingerprint(encoded) == print_ for encoded in self.hashes)
+
     def identity(self, address: str) -> Identity:
         return Identity(self.principal, address, self.networks, self.robot)
+
+
+def fingerprint(encoded: str) -> str:
+    """Tells the stored hashes apart in a token, without telling them."""
+    return hmac.digest(_fingerprint_key(), encoded.encode(), "sha256")[:9].hex()
+
+
+@functools.cache
+def _fingerprint_key() -> bytes:
+    return hashlib.sha256(b"breakwater fingerprints\0" + settings.SECRET_KEY.encode()).digest()
 
 
 # Stands for a robot that is not there: refused as fast as one whose secret is wrong.
@@ -82,9 +101,9 @@ def find(name: str) -> Account | None:
     """The account behind a name that signs in; a user's e-mail is a name too (contract 1.4)."""
     prefix = configuration.get("robot_name_prefix")
     if name.startswith(prefix):
-        row = Robot.objects.filter(name=name.removeprefix(prefix)).values(*_ROBOT_COLUMNS).first()
+        row = Robot.objects.filter(name=name.removeprefix(prefix)).values(*ROBOT_COLUMNS).first()
         return robot_account(row, prefix) if row else NO_ROBOT
-    users = User.objects.living().values(*_USER_COLUMNS)
+    users = User.objects.living().values(*USER_COLUMNS)
     user = users.filter(username=name).first() or users.filter(email=name).first()
     return user_account(user) if user else None
 
@@ -103,7 +122,7 @@ def find_by_subject(subject: str) -> Account | None:
     """The living account of `u:<id>` or `r:<id>` (a session's, a token's)."""
     kind, _, number = subject.partition(":")
     if kind == "r":
-        row = Robot.objects.filter(pk=int(number)).values(*_ROBOT_COLUMNS).first()
+        row = Robot.objects.filter(pk=int(number)).values(*ROBOT_COLUMNS).first()
         return robot_account(row, configuration.get("robot_name_prefix")) if row else None
-    row = User.objects.living().filter(pk=int(number)).values(*_USER_COLUMNS).first()
+    row = User.objects.living().filter(pk=int(number)).values(*USER_COLUMNS).first()
     return user_account(row) if row else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
+import dataclasses
 import time
 
 from rbac.authn import accounts, local, lockout, robot
@@ -26,7 +26,7 @@ def parse(authorization: str) -> tuple[str, str] | None:
         return None
     try:
         text = base64.b64decode(encoded.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return None
     name, colon, secret = text.partition(":")
     # PostgreSQL holds no NUL: nobody has such a name.
@@ -43,14 +43,14 @@ def identify(authorization: str, address: str) -> Identity:
 
 
 def sign_in(name: str, secret: str, address: str) -> Account | None:
-    """The account whose name and secret these are, usable now."""
+    """The account whose name and secret these are, usable now; of its hashes only the one that was used."""
     if lockout.is_locked(name, address):
         return None
     account = accounts.find(name)
-    good = _quick(account, secret)
-    if good is None:
-        good = _is_chosen(account, name, secret, address)
-    return account if good and _is_usable(account) else None
+    used = _generated(account, secret)
+    if used is None and _has_chosen(account):
+        used = local.check(name, secret, _chosen(account), address)
+    return _signed_in(account, used)
 
 
 async def sign_in_hot(name: str, secret: str, address: str) -> Account | None:
@@ -58,42 +58,44 @@ async def sign_in_hot(name: str, secret: str, address: str) -> Account | None:
     if lockout.is_locked(name, address):
         return None
     account = await accounts.find_hot(name)
-    good = _quick(account, secret)
-    if good is None:
-        good = await _hash_in_thread(account, name, secret, address)
-    return account if good and _is_usable(account) else None
+    used = _generated(account, secret)
+    if used is None and _has_chosen(account):
+        used = await _hash_in_thread(name, secret, _chosen(account), address)
+    return _signed_in(account, used)
 
 
-def _quick(account: Account | None, secret: str) -> bool | None:
-    """Yes or no when nothing slow must be computed, else None.
+def _signed_in(account: Account | None, used: str | None) -> Account | None:
+    if account is None or used is None or not account.is_usable(time.time()):
+        return None
+    return dataclasses.replace(account, hashes=(used,))
+
+
+def _generated(account: Account | None, secret: str) -> str | None:
+    """The hash of a generated secret that this is."""
+    hashes = account.hashes if account else ()
+    return next((encoded for encoded in hashes if robot.is_generated(secret, encoded)), None)
+
+
+def _has_chosen(account: Account | None) -> bool:
+    """Must something slow be computed? An unknown name costs what a user does.
 
     A robot with generated secrets only is neither slow nor locked out: 190 bits are not guessed, and one job
     with an old secret must not stop the others behind the same address.
     """
-    if account is None:
-        return None
-    if any(robot.is_generated(secret, encoded) for encoded in account.hashes):
-        return True
-    is_plain_robot = account.robot is not None and not any(local.is_hash(h) for h in account.hashes)
-    return False if is_plain_robot else None
+    return account is None or account.robot is None or bool(_chosen(account))
 
 
-def _is_chosen(account: Account | None, name: str, secret: str, address: str) -> bool:
-    hashes = [encoded for encoded in account.hashes if local.is_hash(encoded)] if account else []
-    return local.check(name, secret, hashes, address)
+def _chosen(account: Account | None) -> list[str]:
+    return [encoded for encoded in account.hashes if local.is_hash(encoded)] if account else []
 
 
-async def _hash_in_thread(account: Account | None, name: str, secret: str, address: str) -> bool:
+async def _hash_in_thread(name: str, secret: str, hashes: list[str], address: str) -> str | None:
     global _waiting  # noqa: PLW0603  a counter of this process
     if _waiting >= MAX_WAITING:
         raise errors.TooManyRequests("too many sign-ins at once; try again", {"limit": MAX_WAITING})
     _waiting += 1
     try:
         async with _hashing:
-            return await in_thread(_is_chosen, account, name, secret, address)
+            return await in_thread(local.check, name, secret, hashes, address)
     finally:
         _waiting -= 1
-
-
-def _is_usable(account: Account | None) -> bool:
-    return account is not None and account.is_usable(time.time())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import threading
@@ -68,29 +67,30 @@ def is_acceptable(secret: str) -> bool:
     )
 
 
-def check(name: str, secret: str, hashes: Sequence[str], address: str) -> bool:
-    """Is the secret behind one of `hashes`? None of them means that nobody has this name.
+def check(name: str, secret: str, hashes: Sequence[str], address: str) -> str | None:
+    """The one of `hashes` that the secret is behind. An empty list means that nobody has this name.
 
     Answers at once while (name, network of the address) is refused. A good answer is kept for a minute under
     the secret and the hash together: a new password ends it.
     """
     if lockout.is_locked(name, address):
-        return False
-    marks = [hmac.digest(_key, f"{encoded}\0{secret}".encode(), hashlib.sha256) for encoded in hashes]
+        return None
+    marks = [hmac.digest(_key, f"{encoded}\0{secret}".encode(), "sha256") for encoded in hashes]
     now = time.monotonic()
-    if any(_good.get(mark, 0.0) > now for mark in marks):
-        return True
+    for mark, encoded in zip(marks, hashes, strict=True):
+        if _good.get(mark, 0.0) > now:
+            return encoded
     with _computing:
         # Whoever waited here may have been one of many guesses: the first failure answers for all.
         if lockout.is_locked(name, address):
-            return False
+            return None
         found = _find(secret, hashes)
         if found is None:
             lockout.record_failure(name, address)
-            return False
+            return None
     lockout.record_success(name, address)
     _keep(marks[found])
-    return True
+    return hashes[found]
 
 
 def _find(secret: str, hashes: Sequence[str]) -> int | None:
