@@ -5,6 +5,7 @@ This process holds no Django: it starts the workers and starts them again; they 
 
 import multiprocessing
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def main() -> None:
     from granian.server import Server
 
     raise_open_files_limit()
+    fresh_metrics_directory()
     # Forked on purpose, on every version of Python: a forked worker can be given a parent-death signal, so
     # that none is left listening when this process is killed.
     multiprocessing.set_start_method("fork")
@@ -53,6 +55,18 @@ def main() -> None:
         ssl_key=Path(key) if key else None,
         ssl_protocol_min=SSLProtocols.tls12,
     ).serve()
+
+
+def fresh_metrics_directory() -> None:
+    """Counters that all workers of this server share; those of an earlier start would only pile up.
+
+    prometheus_client reads the variable when a worker first imports it.
+    """
+    run = env_str("BREAKWATER_RUN_DIR", f"{env_str('BREAKWATER_HOME', './.breakwater')}/run")
+    directory = Path(run) / "metrics"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
 
 
 if __name__ == "__main__":
