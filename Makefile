@@ -18,7 +18,6 @@ up: $(VENV)/.embedded ## start everything; prints the URL and, the first time, t
 
 test: $(VENV)/.dev ## the whole suite, with the components it needs; ARGS="-m 'not slow'" passes options to pytest
 	@tests/components/install.sh
-	@tests/components/install.sh
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.dev ## lint, types, architecture

@@ -212,7 +212,7 @@ class Supervisor:
 
     def _wait(self, is_ready: Callable[[], bool]) -> None:
         while not is_ready():
-            self._turn(0.02)
+            self._turns(0.02)
 
     def _wait_until_healthy(self) -> None:
         told = time.monotonic()
@@ -220,7 +220,7 @@ class Supervisor:
             if time.monotonic() - told > 30:
                 told = time.monotonic()
                 self._log.say(f"not ready yet: {trouble}", level="warning")
-            self._turn(0.1)
+            self._turns(0.1)
 
     def _ended(self, child: Child) -> None:
         program, code = child.program, child.process.returncode
@@ -259,6 +259,12 @@ class Supervisor:
             if at <= time.monotonic():
                 del self._restarts[name]
                 self._start(program)
+
+    def _turns(self, seconds: float) -> None:
+        """A turn ends with every line that arrives; this is the whole time."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._turn(left)
 
     def _pump(self, child: Child) -> None:
         if child.is_silent():

@@ -1,4 +1,5 @@
 import contextlib
+import os
 import sys
 import threading
 import warnings
@@ -26,6 +27,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         keep_our_logging()
+        # Celery would run Django's checks, which load the whole of the REST API into this process.
+        os.environ["CELERY_SKIP_CHECKS"] = "1"
         # Celery's warning about root is about pickled messages; ours carry JSON, and of that nothing.
         warnings.filterwarnings("ignore", message="You're running the worker with superuser")
         # Tasks live in rows, with leases and heartbeats of their own; workers need not know of one another.
