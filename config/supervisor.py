@@ -215,12 +215,12 @@ class Supervisor:
             self._turns(0.02)
 
     def _wait_until_healthy(self) -> None:
-        told = time.monotonic()
+        began = told = time.monotonic()
         while trouble := ask_health(self._options):
             if time.monotonic() - told > 30:
                 told = time.monotonic()
                 self._log.say(f"not ready yet: {trouble}", level="warning")
-            self._turns(0.1)
+            self._turns(0.1 if time.monotonic() - began < 10 else 1.0)
 
     def _ended(self, child: Child) -> None:
         program, code = child.program, child.process.returncode
