@@ -5,8 +5,17 @@ from __future__ import annotations
 import urllib.parse
 from typing import Any
 
-from config.environment import ConfigurationError, env_bool, env_int, env_list, env_seconds, env_secret, env_str
+from config.environment import (
+    ConfigurationError,
+    env_bool,
+    env_int,
+    env_list,
+    env_seconds,
+    env_secret,
+    env_str,
+)
 
+VERSION = "0.1.0"  # as in pyproject.toml, which is not there in an image
 HOME = env_str("BREAKWATER_HOME", "./.breakwater")
 RUN_DIR = env_str("BREAKWATER_RUN_DIR", f"{HOME}/run")
 ADDR = env_str("BREAKWATER_ADDR", "127.0.0.1:8080")

@@ -18,7 +18,14 @@ NOT_EMPTY = "the project contains repositories, can not be deleted"
 
 @transaction.atomic
 def create(
-    name: str, settings: Mapping[str, str], *, owner_id: int, owner_name: str, by: str, address: str = ""
+    name: str,
+    settings: Mapping[str, str],
+    *,
+    owner_id: int,
+    owner_name: str,
+    by: str,
+    address: str = "",
+    storage_limit: int = -1,
 ) -> Project:
     """A new project; Conflict when the name is taken. Its members are the business of rbac."""
     if not is_project_name(name):
@@ -36,6 +43,7 @@ def create(
         owner_name=owner_name,
         public=metadata.is_public(kept),
         metadata=kept,
+        storage_limit=storage_limit,
     )
     audit.record(by, audit.CREATE, "project", name, namespace_id=namespace.pk, address=address)
     return project
@@ -52,6 +60,23 @@ def delete_metadata(project: Project, key: str, *, by: str, address: str = "") -
     """Forget one key; without `public` a project is private (contract 7)."""
     kept = {k: v for k, v in _locked(project).metadata.items() if k != key}
     _set_metadata(project, kept, by=by, address=address)
+
+
+@transaction.atomic
+def add_metadata(project: Project, key: str, value: str, *, by: str, address: str = "") -> None:
+    """Set a key that is not set yet; Conflict when it is."""
+    current = _locked(project).metadata
+    if key in current:
+        raise errors.Conflict(f"metadata {key} already exists for project {project.pk}")
+    _set_metadata(project, {**current, key: value}, by=by, address=address)
+
+
+@transaction.atomic
+def change_metadata(project: Project, key: str, value: str, *, by: str, address: str = "") -> None:
+    """Change a key that is set; one that is not stays so (contract 7)."""
+    current = _locked(project).metadata
+    if key in current:
+        _set_metadata(project, {**current, key: value}, by=by, address=address)
 
 
 def _set_metadata(project: Project, kept: dict[str, str], *, by: str, address: str) -> None:

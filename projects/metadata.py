@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from registry_core import errors
@@ -22,6 +23,9 @@ _KEYS = frozenset(
 )
 _PROXY_KEYS = frozenset(
     {"proxy_speed_kb", "max_upstream_conn", "proxy_cache_filter_pattern", "proxy_cache_filter_kind"}
+)
+_BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), "true") | dict.fromkeys(
+    ("0", "f", "F", "false", "FALSE", "False"), "false"
 )
 _SEVERITIES = frozenset({"none", "low", "medium", "high", "critical"})
 
@@ -51,6 +55,38 @@ def merged(current: Mapping[str, str], sent: Mapping[str, str], *, is_proxy: boo
             "alternatively passing the one that has already been associated to this project"
         )
     return {**current, **_kept(sent, is_proxy=is_proxy)}
+
+
+def parse_one(sent: Mapping[str, str] | None) -> tuple[str, str]:
+    """The one key and value of a request to the metadata endpoints, normalised; BadRequest says what does not fit.
+
+    Stricter than a project's own create and update, as the contract has it (7).
+    """
+    if not sent or len(sent) != 1:
+        raise errors.BadRequest("only allow one key/value pair")
+    ((key, value),) = sent.items()
+    return key, parse_value(key, value or "")
+
+
+def parse_value(key: str, value: str) -> str:
+    if key in ("proxy_cache_filter_pattern", "proxy_cache_filter_kind"):
+        raise errors.BadRequest("can not update the normal project with proxy cache filter metadata")
+    if key == "severity":
+        parsed = "none" if value.lower() == "negligible" else value.lower()
+        is_good = parsed in _SEVERITIES
+    elif key in ("proxy_speed_kb", "max_upstream_conn"):
+        is_good = re.fullmatch(r"-?[0-9]{1,9}", value) is not None
+        parsed = str(int(value)) if is_good else ""
+        if key == "max_upstream_conn" and is_good and not (parsed == "-1" or int(parsed) > 0):
+            raise errors.BadRequest(f"invalid value for max_upstream_conn: {value}")
+    elif key in _KEYS:
+        is_good = value in _BOOLEANS
+        parsed = _BOOLEANS.get(value, "")
+    else:
+        raise errors.BadRequest(f"invalid key: {key}")
+    if not is_good:
+        raise errors.BadRequest(f"invalid value: {value}")
+    return parsed
 
 
 def _kept(sent: Mapping[str, str], *, is_proxy: bool) -> dict[str, str]:

@@ -23,6 +23,7 @@ class Project(models.Model):
 
     The owner is a name and a number, not a foreign key: people are known one layer up (style.md 2).
     `networks` lists the CIDRs that callers must come from; empty means anywhere.
+    `storage_limit` is in bytes, -1 without a limit; it is kept and shown, and enforced once quotas are built.
     """
 
     namespace = models.OneToOneField(Namespace, on_delete=models.PROTECT, related_name="project")
@@ -31,6 +32,7 @@ class Project(models.Model):
     public = models.BooleanField(default=False)
     metadata = models.JSONField(default=dict)
     networks = models.JSONField(default=list)
+    storage_limit = models.BigIntegerField(default=-1, db_default=-1)
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
 

@@ -1,0 +1,91 @@
+"""Accessories: artifacts that are attached to another one by their subject (contract 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db.models import BooleanField, Case, CharField, Func, QuerySet, Value, When
+from django.db.models.functions import Coalesce, NullIf
+
+from api import addressing, query
+from api.dispatch import Answer, Call, listed, search
+from rbac.catalogue import Permission
+from registry_core.models import Artifact
+
+_COSIGN = (
+    "application/vnd.dev.cosign.artifact.sig.v1+json",
+    "application/vnd.dev.sigstore.bundle.v0.3+json",
+)
+_ICONS = {
+    "signature.cosign": "sha256:20401d5b3a0f6dbc607c8d732eb08471af4ae6b19811a4efce8c6a724aed2882",
+    "signature.notation": "sha256:3ac706e102bbe9362b400aa162df58135d35e66b9c3bee2165de92022d25fe34",
+    "sbom.harbor": "sha256:c19f80c357cd7e90d2a01b9ae3e2eb62ce447a2662bb590a19177d72d550bdae",
+    "accelerator.nydus": "sha256:dfcb6617cd9c144358dc1b305b87bbe34f0b619f1e329116e6aee2e41f2e34cf",
+}
+
+
+class _IsNydus(Func):
+    """The manifest names a nydus bootstrap layer."""
+
+    template = "position('containerd.io/snapshot/nydus-bootstrap'::bytea IN %(expressions)s) > 0"
+    output_field = BooleanField()
+
+
+_DECLARED = Coalesce(NullIf("artifact_type", Value("")), "config_media_type")
+_TYPE = Case(
+    When(declared__in=_COSIGN, then=Value("signature.cosign")),
+    When(declared="application/vnd.cncf.notary.signature", then=Value("signature.notation")),
+    When(declared="application/vnd.goharbor.harbor.sbom.v1", then=Value("sbom.harbor")),
+    When(kind="IMAGE", artifact_type="", is_nydus=True, then=Value("accelerator.nydus")),
+    default=Value("subject.accessory"),
+    output_field=CharField(),
+)
+
+FIELDS = query.FieldMap(
+    [
+        query.Field("id", "id", "integer"),
+        query.Field("artifact_id", "id", "integer"),
+        query.Field("subject_artifact_id", "subject_id", "integer"),
+        query.Field("subject_artifact_digest", "subject_digest"),
+        query.Field("digest"),
+        query.Field("size", kind="integer"),
+        query.Field("type", "accessory_type"),
+        query.Field("creation_time", "pushed_at", "time"),
+    ],
+    default=("id",),
+)
+
+
+def accessories() -> QuerySet[Artifact]:
+    return (
+        Artifact.objects.defer("payload")
+        .exclude(subject_digest="")
+        .annotate(declared=_DECLARED, is_nydus=_IsNydus("payload"))
+        .annotate(accessory_type=_TYPE)
+    )
+
+
+def present_accessories(rows: Iterable[Artifact], repository_name: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": row.pk,
+            "artifact_id": row.pk,
+            "subject_artifact_id": row.subject_id,
+            "subject_artifact_digest": row.subject_digest,
+            "subject_artifact_repo": repository_name,
+            "size": row.size,
+            "digest": row.digest,
+            "type": row.accessory_type,  # type: ignore[attr-defined]
+            "icon": _ICONS.get(row.accessory_type, ""),  # type: ignore[attr-defined]
+            "creation_time": row.pushed_at,
+        }
+        for row in rows
+    ]
+
+
+def list_accessories(call: Call) -> Answer:
+    subject = addressing.artifact(call, Permission.ACCESSORY_LIST)
+    rows = accessories().filter(repository=subject.repository, subject_digest=subject.digest)
+    name = subject.repository.name
+    return listed(call, search(call, rows, FIELDS), lambda page: present_accessories(page, name))

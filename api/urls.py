@@ -1,0 +1,101 @@
+"""The operations of the contract that are built, by Harbor's name for them; the others answer 501 (errors.NotBuilt)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.urls import path, re_path
+
+from api import (
+    accessories,
+    artifact_tags,
+    artifacts,
+    health,
+    landing,
+    members,
+    metrics,
+    pages,
+    permissions,
+    ping,
+    project_metadata,
+    projects,
+    repositories,
+    robots,
+    systeminfo,
+    token,
+    users,
+)
+from api.dispatch import ContractView, View
+
+OPERATIONS: Mapping[str, View] = {
+    # health, ping, systeminfo
+    "getHealth": health.get_health,
+    "getPing": ping.get_ping,
+    "getSystemInfo": systeminfo.get_system_info,
+    # user
+    "listUsers": users.list_users,
+    "searchUsers": users.search_users,
+    "createUser": users.create_user,
+    "getCurrentUserInfo": users.get_current_user_info,
+    "getCurrentUserPermissions": users.get_current_user_permissions,
+    "getUser": users.get_user,
+    "updateUserProfile": users.update_user_profile,
+    "updateUserPassword": users.update_user_password,
+    "setUserSysAdmin": users.set_user_sysadmin,
+    "setCliSecret": users.set_cli_secret,
+    "deleteUser": users.delete_user,
+    # project, projectMetadata
+    "listProjects": projects.list_projects,
+    "headProject": projects.head_project,
+    "createProject": projects.create_project,
+    "getProject": projects.get_project,
+    "updateProject": projects.update_project,
+    "deleteProject": projects.delete_project,
+    "getProjectDeletable": projects.get_project_deletable,
+    "getProjectSummary": projects.get_project_summary,
+    "listProjectMetadatas": project_metadata.list_project_metadatas,
+    "addProjectMetadatas": project_metadata.add_project_metadatas,
+    "getProjectMetadata": project_metadata.get_project_metadata,
+    "updateProjectMetadata": project_metadata.update_project_metadata,
+    "deleteProjectMetadata": project_metadata.delete_project_metadata,
+    # member
+    "listProjectMembers": members.list_project_members,
+    "createProjectMember": members.create_project_member,
+    "getProjectMember": members.get_project_member,
+    "updateProjectMember": members.update_project_member,
+    "deleteProjectMember": members.delete_project_member,
+    # robot, permissions
+    "ListRobot": robots.list_robot,
+    "CreateRobot": robots.create_robot,
+    "GetRobotByID": robots.get_robot_by_id,
+    "UpdateRobot": robots.update_robot,
+    "RefreshSec": robots.refresh_sec,
+    "DeleteRobot": robots.delete_robot,
+    "getPermissions": permissions.get_permissions,
+    # repository
+    "listAllRepositories": repositories.list_all_repositories,
+    "listRepositories": repositories.list_repositories,
+    "getRepository": repositories.get_repository,
+    "updateRepository": repositories.update_repository,
+    "deleteRepository": repositories.delete_repository,
+    # artifact
+    "listArtifacts": artifacts.list_artifacts,
+    "listArtifactsOfProject": artifacts.list_artifacts_of_project,
+    "getArtifact": artifacts.get_artifact,
+    "deleteArtifact": artifacts.delete_artifact,
+    "listTags": artifact_tags.list_tags,
+    "createTag": artifact_tags.create_tag,
+    "deleteTag": artifact_tags.delete_tag,
+    "listAccessories": accessories.list_accessories,
+}
+
+contract_view = ContractView.as_view(operations=OPERATIONS)
+
+urlpatterns = [
+    re_path(r"^api/v2\.0(?:/|$)", contract_view),
+    path("api/version", pages.version),
+    path("service/token", token.service_token),
+    path("metrics", metrics.page),
+    path("", landing.page),
+    re_path(r"", pages.elsewhere, {"contract_view": contract_view}),
+]
