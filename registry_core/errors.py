@@ -60,7 +60,9 @@ class SizeInvalid(RegistryError):
 
 
 class TagInvalid(RegistryError):
-    code, status = "TAG_INVALID", 400
+    """The specification has no code of its own for it; Harbor's is this one."""
+
+    code, status = "BAD_REQUEST", 400
     default_message = "invalid tag name"
 
 

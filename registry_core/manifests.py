@@ -6,6 +6,8 @@ Everything in a manifest is hostile text (design 2.6): sizes, depth and key gram
 from __future__ import annotations
 
 import json
+import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +17,7 @@ from registry_core.digests import Digest, digest_of, parse_digest
 MAX_BYTES = 4 << 20
 MAX_DEPTH = 64
 MAX_TEXT = 255
+MAX_SIZE = 1 << 62  # bytes that an artifact may claim to have: sums of these still fit a bigint
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -57,8 +60,12 @@ class Manifest:
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
         """Config and layers, each digest once, in the order of the document."""
-        every = (*((self.config,) if self.config else ()), *self.layers)
-        return tuple({str(d.digest): d for d in reversed(every)}.values())[::-1]
+        kept: dict[str, Descriptor] = {}
+        for d in (*((self.config,) if self.config else ()), *self.layers):
+            known = kept.get(str(d.digest))
+            if known is None or d.is_required:  # one that lies here as well as elsewhere is required
+                kept[str(d.digest)] = d
+        return tuple(kept.values())
 
     @property
     def size(self) -> int:
@@ -82,7 +89,7 @@ def parse_manifest(payload: bytes, content_type: str, algorithm: str = "sha256")
     config = document.get("config")
     subject = document.get("subject")
     is_index = media_type in INDEXES
-    return Manifest(
+    manifest = Manifest(
         payload=payload,
         digest=digest_of(payload, algorithm),
         media_type=media_type,
@@ -93,6 +100,9 @@ def parse_manifest(payload: bytes, content_type: str, algorithm: str = "sha256")
         subject=None if subject is None else _descriptor(subject, "subject"),
         annotations=_annotations(document),
     )
+    if manifest.size >= MAX_SIZE:
+        raise _invalid("the sizes it names are together no number of bytes that can be kept", limit=MAX_SIZE)
+    return manifest
 
 
 def _invalid(reason: str, **detail: Any) -> errors.ManifestInvalid:
@@ -127,10 +137,18 @@ def _no_constant(text: str) -> Any:
     raise _invalid(f"{text} is not JSON")
 
 
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise _invalid(f"the number {text[:60]} is too large")
+    return number
+
+
 def _parse_document(payload: bytes) -> dict[str, Any]:
     try:
         text = payload.decode("utf-8")
-        document = json.loads(text, object_pairs_hook=_no_double_keys, parse_constant=_no_constant)
+        document = json.loads(
+            text, object_pairs_hook=_no_double_keys, parse_constant=_no_constant, parse_float=_finite
+        )
     except RecursionError as e:
         raise _invalid(f"nested deeper than {MAX_DEPTH}", limit=MAX_DEPTH) from e
     except ValueError as e:  # includes wrong UTF-8, and integers of absurd length
@@ -205,7 +223,7 @@ def _descriptor(value: Any, where: str) -> Descriptor:
     if not isinstance(value, dict):
         raise _invalid(f"{where} is not a descriptor")
     media_type, size = _text(value, "mediaType"), value.get("size")
-    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 62:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < MAX_SIZE:
         raise _invalid(f"{where}.size must be a whole number of bytes")
     text = value.get("digest")
     if not isinstance(text, str):
@@ -232,6 +250,9 @@ _KINDS = {
 }
 
 
+_DERIVED = re.compile(r"application/vnd\.[^.]*\.(.+)\.config\.[^.]*\+json")
+
+
 def kind_of(manifest: Manifest) -> str:
     """Harbor's artifact type (contract 3.5): by config media type, else a name derived from it."""
     if manifest.is_index:
@@ -245,11 +266,8 @@ def kind_of(manifest: Manifest) -> str:
 
 def derived_kind(media_type: str) -> str:
     """`application/vnd.<vendor>.<what>.config.<version>+json` → `<WHAT>`; UNKNOWN where no name can be read off."""
-    prefix, suffix = "application/vnd.", ".config."
-    if not media_type.startswith(prefix) or suffix not in media_type:
-        return "UNKNOWN"
-    parts = media_type[len(prefix) : media_type.index(suffix)].split(".")
-    return ".".join(parts[1:] or parts).upper()[:MAX_TEXT]
+    match = _DERIVED.fullmatch(media_type)
+    return match[1].upper()[:MAX_TEXT] if match else "UNKNOWN"
 
 
 def extra_attrs_of(manifest: Manifest, config: bytes | None) -> dict[str, Any] | None:
@@ -276,4 +294,6 @@ def storable(value: Any) -> Any:
         return {storable(k): storable(v) for k, v in value.items()}
     if isinstance(value, list):
         return [storable(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value

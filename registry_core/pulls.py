@@ -72,7 +72,7 @@ def note(stored: Stored, grant: Grant, repository: str, reference: str, address:
 
 def take() -> Buffer:
     """The buffer so far; what is noted from now on goes into a new one. Call from the event loop's thread."""
-    global _buffer  # noqa: PLW0603  exchanged whole, so that a flush never meets a note
+    global _buffer
     taken, _buffer = _buffer, Buffer()
     return taken
 

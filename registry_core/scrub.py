@@ -1,7 +1,7 @@
 """Proof of the ledger, both ways: bytes without rows, rows without bytes (design 2.3).
 
-Every byte in storage is on exactly one line: live (Blob), waiting for deletion (DeletedObject), open upload (Upload),
-or orphan. The listing of the store goes into a temporary table, so that PostgreSQL compares and memory does not grow with
+Every byte in storage is on exactly one line: live (Blob), waiting for deletion (DeletedObject), open upload
+(Upload), or orphan. The listing goes into a temporary table, so that PostgreSQL compares and memory does not grow with
 the store. What changed while the listing ran is asked again before it is called a finding.
 """
 

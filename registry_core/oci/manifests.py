@@ -17,8 +17,6 @@ _MACHINE = "harbor-registry-client"
 
 async def get(request: Request, name: RepositoryName, reference: str) -> None:
     grant = await hooks.authorize(request.caller(), name, "pull")
-    if not is_tag(reference):
-        parse_digest(reference)
     stored = await _find(grant, name, reference)
     for check in hooks.pull_checks:
         await check(grant, name, stored)
@@ -31,9 +29,12 @@ async def get(request: Request, name: RepositoryName, reference: str) -> None:
 
 
 async def _find(grant: hooks.Grant, name: RepositoryName, reference: str) -> lookups.Stored:
-    stored = await lookups.find_manifest(grant.namespace_id, name.path, reference)
-    if stored is None and await hooks.on_miss(grant, name, reference):
+    """What is neither a tag nor a digest names nothing that could be here: 404 as for any other absent reference."""
+    stored = None
+    if is_tag(reference) or is_digest(reference):
         stored = await lookups.find_manifest(grant.namespace_id, name.path, reference)
+        if stored is None and await hooks.on_miss(grant, name, reference):
+            stored = await lookups.find_manifest(grant.namespace_id, name.path, reference)
     if stored is None:
         sign = "@" if is_digest(reference) else ":"
         raise errors.ManifestUnknown(
@@ -74,8 +75,6 @@ async def put(request: Request, name: RepositoryName, reference: str) -> None:
 async def delete(request: Request, name: RepositoryName, reference: str) -> None:
     """By tag the tag goes, by digest the artifact with all its tags (the spec; Harbor refuses the former)."""
     grant = await hooks.authorize(request.caller(), name, "delete")
-    if not is_tag(reference):
-        parse_digest(reference)
     stored = await _find(grant, name, reference)
     by = grant.principal.name
     if is_digest(reference):
