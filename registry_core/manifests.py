@@ -287,7 +287,7 @@ def extra_attrs_of(manifest: Manifest, config: bytes | None) -> dict[str, Any] |
 
 
 def storable(value: Any) -> Any:
-    """The same with what PostgreSQL cannot store (NUL, lone surrogates) replaced; the payload stays as pushed."""
+    """The same with what PostgreSQL cannot store replaced: NUL, lone surrogates, NaN. The payload stays as pushed."""
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
     if isinstance(value, dict):
