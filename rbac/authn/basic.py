@@ -9,7 +9,7 @@ import time
 
 from rbac.authn import accounts, local, lockout, robot
 from rbac.authn.accounts import Account
-from rbac.permissions import NOBODY, Identity, is_from
+from rbac.permissions import Identity, is_from
 from registry_core import errors
 from registry_core.threads import in_thread
 
@@ -38,7 +38,7 @@ def identify(authorization: str, address: str) -> Identity:
     pair = parse(authorization)
     account = sign_in(*pair, address) if pair else None
     if account is None or not is_from(account.networks, address):
-        return NOBODY
+        return Identity(address=address)
     return account.identity(address)
 
 

@@ -1,60 +1,76 @@
+"""Bring the database to this version and give a new registry its first rows; safe to run from several hosts."""
+
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from django.conf import settings
-from django.core.management import CommandError
+from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import OperationalError, connection
 from django.db.migrations.loader import MigrationLoader
 
-from config.admin_password import given_admin_password, random_admin_password
-from rbac.actions import ensure_seed
+from config.admin_password import given_admin_password
+from config.environment import ConfigurationError
 
-# The number is any that nobody else takes.
-LOCK = 7_305_842_119
+_LOCK = 0x42570003
 
 
 class Command(migrate.Command):
-    help = "Bring the database to this version; in a new one, make the user admin and the project library."
+    help = "Brings the database to this version; a new one gets the user admin and the project library."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        given = given_admin_password()
         try:
-            with one_at_a_time():
-                check_not_newer()
+            with _one_at_a_time():
+                _refuse_newer_database()
                 super().handle(*args, **options)
-                password = given or random_admin_password()
-                created = ensure_seed(password)
+                if not (options["app_label"] or options["plan"] or options["check_unapplied"]):
+                    self._seed()
         except OperationalError as e:
-            raise CommandError(f"The database cannot be used: {str(e).strip().splitlines()[0]}") from e
-        if created:
-            self.stdout.write("BREAKWATER_ADMIN_CREATED")  # `manage.py up` reads this line
-            if not given:
-                self.stdout.write(f"admin password: {password}   (shown once, for the user admin)")
+            reason = (str(e).strip().splitlines() or [type(e).__name__])[0].rstrip(".")
+            raise CommandError(f"The database of DATABASE_URL cannot be used: {reason}.") from e
 
+    def _seed(self) -> None:
+        # Models can be imported once the commands are being run, not while they are being listed.
+        from rbac.actions import ADMIN_ID, ensure_seed
+        from rbac.models import User
 
-def check_not_newer() -> None:
-    loader = MigrationLoader(connection)
-    ours = {app for app, _ in loader.disk_migrations}
-    newer = sorted(set(loader.applied_migrations) - set(loader.disk_migrations) - set(loader.replacements))
-    newer = [(app, name) for app, name in newer if app in ours]
-    if newer:
-        raise CommandError(
-            f"The database was migrated by a newer version of Breakwater (it has {'.'.join(newer[-1])}). "
-            "Start that version, or restore the backup made before the upgrade."
-        )
+        if User.objects.filter(pk=ADMIN_ID).exists():
+            return
+        try:
+            password = given_admin_password()
+        except ConfigurationError as e:
+            raise CommandError(str(e)) from e
+        if not password:
+            raise CommandError(
+                "This is a new registry, so BREAKWATER_ADMIN_PASSWORD (or BREAKWATER_ADMIN_PASSWORD_FILE) must "
+                "hold the first password of the user admin."
+            )
+        if ensure_seed(password):
+            self.stdout.write("BREAKWATER_ADMIN_CREATED")
 
 
 @contextlib.contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Several replicas may be started at once. A lock of the session, which a transaction pooler cannot give."""
-    if settings.PGBOUNCER:
+def _one_at_a_time() -> Iterator[None]:
+    """A lock in a transaction of a second connection: it is held until the end, behind a transaction pooler too."""
+    holder = connection.copy()
+    try:
+        holder.set_autocommit(False)
+        with holder.cursor() as cursor:
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         yield
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
-        try:
-            yield
-        finally:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+    finally:
+        holder.close()
+
+
+def _refuse_newer_database() -> None:
+    loader = MigrationLoader(connection)
+    known = set(loader.disk_migrations or ()) | set(loader.replacements)
+    unknown = sorted(f"{app}.{name}" for app, name in loader.applied_migrations if (app, name) not in known)
+    if unknown:
+        raise CommandError(
+            f"The database was migrated by a newer version of Breakwater (it knows {', '.join(unknown[:3])}, this "
+            "version does not). Start that version, or restore a backup from before it."
+        )
