@@ -33,14 +33,15 @@ a {{ color: var(--accent) }}
 </style>
 <main>
 <h1>Breakwater</h1>
-<p class="soft">This is a container registry, and it runs. Images, charts and other OCI artifacts live here in projects.</p>
+<p class="soft">This is a container registry, and it runs. Images, charts and other OCI artifacts live here in
+projects.</p>
 <section>
 <h2>Push an image</h2>
 <pre>docker login {host}
 docker tag alpine:3.20 {host}/library/alpine:3.20
 docker push {host}/library/alpine:3.20</pre>
-<p class="soft">Sign in as <code>admin</code> with the password that the first start printed, or better as a robot of the
-project.{note}</p>
+<p class="soft">Sign in as <code>admin</code> with the password that the first start printed, or better as a robot of
+the project.{note}</p>
 </section>
 <section>
 <h2>Create a project</h2>

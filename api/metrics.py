@@ -21,5 +21,5 @@ def page(request: HttpRequest) -> HttpResponse:
         )  # fmt: skip
     registry = CollectorRegistry()
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        MultiProcessCollector(registry)
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return HttpResponse(generate_latest(registry), CONTENT_TYPE_LATEST)

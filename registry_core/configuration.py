@@ -128,6 +128,6 @@ def _read() -> _Kept:
 
 
 def _keep(values: dict[str, Any], bell: int, now: float) -> _Kept:
-    global _kept
+    global _kept  # noqa: PLW0603  one a process
     _kept = _Kept(values, bell, now)
     return _kept

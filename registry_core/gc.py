@@ -112,7 +112,8 @@ def _claim_objects(limit: int) -> list[tuple[str, int, dict[str, Any]]]:
             "LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING key, size, state",
             [CLAIM, limit],
         )
-        return cursor.fetchall()
+        claimed: list[tuple[str, int, dict[str, Any]]] = cursor.fetchall()
+    return claimed
 
 
 @retrying

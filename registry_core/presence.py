@@ -28,7 +28,7 @@ async def beat(role: str, *, flushed: bool = False) -> int:
     """Say that this process lives; the number of living processes on other hosts. `flushed`: its pulls are written."""
     global _others, _known_at  # noqa: PLW0603  what this process knows
     started = time.monotonic()
-    _others = await hot_reads.fetchval(_BEAT, _PROCESS, versions.host_id(), role, flushed, LIVE)
+    _others = int(await hot_reads.fetchval(_BEAT, _PROCESS, versions.host_id(), role, flushed, LIVE))
     _known_at = started
     return _others
 

@@ -94,7 +94,8 @@ def _list_store() -> tuple[int, int]:
 def _rows(sql: str, arguments: list[Any] | None = None) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, arguments)
-        return cursor.fetchall()
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+    return found
 
 
 _LINES = """
@@ -144,7 +145,7 @@ def _lost_blobs() -> Iterator[Finding]:
 
 def _is_whole(blob_id: int) -> bool:
     ((digest, key),) = _rows("SELECT digest, key FROM registry_core_blob WHERE id = %s", [blob_id])
-    return _digest_of(key, digest.partition(":")[0]) == digest
+    return bool(_digest_of(key, digest.partition(":")[0]) == digest)
 
 
 def _lost_uploads() -> Iterator[Finding]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -17,8 +16,8 @@ from registry_core.locks import Vanished, name_keys, retrying
 from registry_core.references import RepositoryName
 from registry_core.storage.paths import new_key
 
-LEASE = timedelta(hours=24)
-WRITER_LEASE = timedelta(seconds=30)
+LEASE = 24 * 3600  # seconds
+WRITER_LEASE = 30  # seconds
 MAX_OPEN = 1000  # sessions of one principal
 
 
@@ -78,8 +77,8 @@ def _arguments(grant: hooks.Grant, name: RepositoryName, upload_id: uuid.UUID) -
 
 
 def _session(row: tuple[Any, ...]) -> Session:
-    *values, state = row
-    return Session(*values, state=json.loads(state) if isinstance(state, str) else state)
+    upload_id, repository_id, key, algorithm, offset, content_digest, state = row
+    return Session(upload_id, repository_id, key, algorithm, offset, content_digest, state)
 
 
 def _unknown(upload_id: uuid.UUID) -> errors.BlobUploadUnknown:
@@ -113,8 +112,8 @@ def claim_session(
     arguments = _arguments(grant, name, upload_id) | {"writer": writer, "lease": WRITER_LEASE}
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE registry_core_upload u SET writer = %(writer)s, writer_until = now() + %(lease)s, "
-            f"updated_at = now() FROM {_OF_CALLER} "
+            "UPDATE registry_core_upload u SET writer = %(writer)s, "
+            f"writer_until = now() + %(lease)s * interval '1 second', updated_at = now() FROM {_OF_CALLER} "
             f"AND (u.writer IS NULL OR u.writer_until < now() OR u.writer = %(writer)s) RETURNING {_COLUMNS}",
             arguments,
         )
@@ -141,11 +140,12 @@ def renew_writer(upload_id: uuid.UUID, writer: uuid.UUID) -> bool:
     """Still the writer? False when the lease was lost."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE registry_core_upload SET writer_until = now() + %s, updated_at = now() "
+            "UPDATE registry_core_upload SET writer_until = now() + %s * interval '1 second', updated_at = now() "
             "WHERE id = %s AND writer = %s",
             [WRITER_LEASE, upload_id, writer],
         )
-        return cursor.rowcount == 1
+        renewed: int = cursor.rowcount
+    return renewed == 1
 
 
 @retrying
@@ -224,10 +224,11 @@ def _join_existing(session: Session, digest: str, size: int) -> int:
 _LEASE = """
 WITH lease AS (
     INSERT INTO registry_core_repositoryblob (repository_id, blob_id, principal, leased_until)
-    VALUES (%(repository)s, %(blob)s, %(principal)s, now() + %(lease)s)
+    VALUES (%(repository)s, %(blob)s, %(principal)s, now() + %(lease)s * interval '1 second')
     ON CONFLICT (repository_id, blob_id, principal) DO UPDATE SET leased_until = excluded.leased_until
 ), look_again AS (
-    INSERT INTO registry_core_collectorcandidate (blob_id, due_at) VALUES (%(blob)s, now() + %(lease)s)
+    INSERT INTO registry_core_collectorcandidate (blob_id, due_at)
+    VALUES (%(blob)s, now() + %(lease)s * interval '1 second')
 )
 UPDATE registry_core_artifactblob SET blob_id = %(blob)s
 WHERE repository_id = %(repository)s AND digest = %(digest)s AND blob_id IS NULL
@@ -330,4 +331,5 @@ def find_sources(digest: str, principal: str, limit: int = 20) -> list[tuple[str
             " WHERE b.digest = %(digest)s LIMIT %(limit)s",
             {"digest": digest, "principal": principal, "limit": limit},
         )
-        return cursor.fetchall()
+        found: list[tuple[str, str]] = cursor.fetchall()
+    return found

@@ -56,11 +56,11 @@ class Tasks:
 
 async def start(role: str) -> Tasks:
     """Ready to serve: rights are known, and every other host has had the time to learn of this one (design 8.6)."""
-    while True:
+    others = None
+    while others is None:
         try:
             await epochs.refresh()
             others = await presence.beat(role, flushed=True)
-            break
         except errors.Unavailable as e:
             log.warning("waiting for the database", extra={"fields": {"cause": e.message}})
             await asyncio.sleep(1)

@@ -23,7 +23,7 @@ PRESIGNED_SECONDS = 300
 PIECE = 64 << 10
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 # A pusher's lease that has less than this left is renewed when a HEAD tells it that the blob is here.
-_HALF = uploads.LEASE.total_seconds() / 2
+_HALF = uploads.LEASE / 2
 
 
 async def get(request: Request, name: RepositoryName, reference: str) -> None:

@@ -100,7 +100,8 @@ class Request:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body in pieces of CHUNK bytes, the last one shorter. ClientGone, or RequestTimeout when too slow."""
         loop = asyncio.get_running_loop()
-        held, size, window, arrived = [], 0, loop.time(), 0
+        held: list[bytes] = []
+        size, window, arrived = 0, loop.time(), 0
         while True:
             try:
                 async with asyncio.timeout(IDLE):

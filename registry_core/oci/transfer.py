@@ -22,7 +22,7 @@ from registry_core.threads import in_thread
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-RENEW = uploads.WRITER_LEASE.total_seconds() / 3
+RENEW = uploads.WRITER_LEASE / 3
 # Each upload holds up to two buffers of a megabyte: what arrives, and what is being written (design 3, Push: 256 MiB).
 _buffers = asyncio.Semaphore(128)
 
