@@ -29,6 +29,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PASSWORD = "tested-with-scram"
 PORT_VARIABLE = "BREAKWATER_TEST_POSTGRES_PORT"
 TEMPLATE = "template_migrated"
+ADMIN_PASSWORD = "Tested-with-Password1"  # of the user admin in every clone
 
 
 class Postgres:
@@ -109,7 +110,8 @@ class Postgres:
     def migrate_template(self) -> None:
         url = self.create_database(TEMPLATE)
         done = subprocess.run(
-            [sys.executable, "manage.py", "migrate"], cwd=ROOT, env={**os.environ, "DATABASE_URL": url},
+            [sys.executable, "manage.py", "migrate"], cwd=ROOT,
+            env={**os.environ, "DATABASE_URL": url, "BREAKWATER_ADMIN_PASSWORD": ADMIN_PASSWORD},
             check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         if done.returncode:
