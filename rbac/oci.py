@@ -43,18 +43,20 @@ async def authorize(caller: Caller, name: RepositoryName, action: Action) -> Gra
 
 
 async def find_pull_grant(caller: Caller, name: RepositoryName) -> Grant | None:
-    """May this credential pull there? Asked for the source of a mount, where a no is not a refusal."""
+    """May this credential, or anybody, pull there? Asked for the source of a mount, where a no is not a refusal."""
     if not epochs.is_fresh():
         await epochs.refresh()
-    session = await sessions.find(caller.authorization, caller.address)
-    right = await sessions.find_right(session, name)
-    if (
-        right is None
-        or not is_from(session.networks, caller.address)
-        or not is_from(right.networks, caller.address)
-    ):
-        return None
-    return right.grants.get("pull")
+    own = await sessions.find(caller.authorization, caller.address)
+    for session in (own, sessions.nobody):
+        right = await sessions.find_right(session, name)
+        if (
+            right is not None
+            and (grant := right.grants.get("pull")) is not None
+            and is_from(session.networks, caller.address)
+            and is_from(right.networks, caller.address)
+        ):
+            return grant
+    return None
 
 
 async def authenticate(caller: Caller) -> Principal:
@@ -181,7 +183,12 @@ def _no_right(name: RepositoryName, action: Action) -> str:
 
 def _bearer(caller: Caller, name: RepositoryName | None = None, action: Action = "pull") -> str:
     challenge = f'Bearer realm="{caller.base_url}/service/token",service="{tokens.AUDIENCE}"'
-    return f'{challenge},scope="repository:{name}:{_SCOPES[action]}"' if name else challenge
+    if name is None:
+        return challenge
+    scopes = [f"repository:{name}:{_SCOPES[action]}"]
+    if caller.mount_from:
+        scopes.append(f"repository:{caller.mount_from}:pull")
+    return f'{challenge},scope="{" ".join(scopes)}"'
 
 
 def _twice(text: str) -> str:

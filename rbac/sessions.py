@@ -101,7 +101,7 @@ class Session:
 
 
 _sessions: dict[bytes | str, Session] = {}
-_nobody = Session()
+nobody = Session()
 _process_key = os.urandom(32)
 
 
@@ -115,7 +115,7 @@ def _index(authorization: str) -> bytes | str:
 def known(authorization: str) -> Session | None:
     """The session behind a header if it is known and still true; no input or output."""
     if not authorization:
-        return _nobody
+        return nobody
     session = _sessions.get(_index(authorization))
     return session if session is not None and session.is_current() else None
 
@@ -130,7 +130,7 @@ async def find(authorization: str, address: str) -> Session:
     scheme, _, token = authorization.partition(" ")
     opened = await (_open_token(token) if scheme.lower() == "bearer" else _open_basic(authorization, address))
     if opened is None:
-        return _nobody
+        return nobody
     while len(_sessions) >= MAX_SESSIONS:
         del _sessions[next(iter(_sessions))]
     _sessions[index] = opened

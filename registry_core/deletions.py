@@ -257,7 +257,7 @@ def delete_blob(grant: Grant, name: RepositoryName, digest: str) -> None:
             [grant.namespace_id, name.path],
         )
         if (row := cursor.fetchone()) is None:
-            raise errors.BlobUnknown(detail={"digest": digest, "repository": str(name)})
+            raise errors.BlobUnknown(detail=digest)
         cursor.execute(
             "SELECT a.digest FROM registry_core_artifactblob e JOIN registry_core_artifact a ON a.id = e.artifact_id "
             "WHERE e.repository_id = %s AND e.digest = %s ORDER BY a.id LIMIT 5",
@@ -277,5 +277,5 @@ def delete_blob(grant: Grant, name: RepositoryName, digest: str) -> None:
             [row[0], grant.principal.subject, digest, settings.GC_GRACE],
         )
         if cursor.rowcount == 0:
-            raise errors.BlobUnknown(detail={"digest": digest, "repository": str(name)})
+            raise errors.BlobUnknown(detail=digest)
     versions.raise_after_commit(grant.namespace_id, name.path)

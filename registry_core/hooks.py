@@ -36,7 +36,8 @@ ANONYMOUS = Principal()
 class Caller:
     """What a decision may look at in a request.
 
-    `address` is the client's, after trusted proxies; `base_url` is `scheme://host` as the client should see it.
+    `address` is the client's, after trusted proxies; `base_url` is `scheme://host` as the client should see it;
+    `mount_from` is a repository that the request reads from beside the one in its path.
     """
 
     authorization: str
@@ -45,6 +46,7 @@ class Caller:
     method: str = "GET"
     path: str = ""
     user_agent: str = ""
+    mount_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ async def get(request: Request, name: RepositoryName, reference: str) -> None:
     if blob is not None and request.method == "HEAD" and "push" in grant.actions:
         blob = await _held_for_push(grant, name, blob)
     if blob is None:
-        raise errors.BlobUnknown(detail={"digest": digest, "repository": str(name)})
+        raise errors.BlobUnknown(detail=digest)
     identity: list[Header] = [
         (b"docker-content-digest", digest.encode()),
         (b"etag", f'"{digest}"'.encode()),

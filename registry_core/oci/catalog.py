@@ -1,4 +1,4 @@
-"""_catalog: repositories that hold an artifact, by full name in byte order (contract 3.2)."""
+"""_catalog: repositories that have a tag, by full name in byte order (contract 3.2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SELECT n.name || '/' || r.path FROM registry_core_namespace n
 JOIN LATERAL (
     SELECT path FROM registry_core_repository r
     WHERE r.namespace_id = n.id AND (n.name || '/' > $1 OR r.path > $2)
-      AND EXISTS (SELECT 1 FROM registry_core_artifact a WHERE a.repository_id = r.id)
+      AND EXISTS (SELECT 1 FROM registry_core_tag t WHERE t.repository_id = r.id)
     ORDER BY r.path LIMIT $3
 ) AS r ON true
 WHERE n.name || '/' >= $1

@@ -61,10 +61,10 @@ class Request:
         values = self.query.get(name)
         return values[0] if values else None
 
-    def caller(self) -> Caller:
+    def caller(self, mount_from: str = "") -> Caller:
         return Caller(
             self.header("authorization"), self.address, self.base_url, self.method, self.path,
-            self.header("user-agent"),
+            self.header("user-agent"), mount_from,
         )  # fmt: skip
 
     # -- answering

@@ -156,7 +156,10 @@ class Transfer:
         if found != str(digest):
             uploads.end_session(self.session.id)
             raise errors.DigestInvalid(
-                detail={"given": str(digest), "computed": found, "size": size, "fix": "begin again with POST"}
+                detail={
+                    "Digest": str(digest),
+                    "Reason": {"computed": found, "size": size, "fix": "begin again with POST"},
+                }
             )
         uploads.commit_upload(self.grant, self.name, self.session, str(digest), size, self._id)
 

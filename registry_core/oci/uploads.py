@@ -18,9 +18,10 @@ _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,18})-(\d{1,18})(?:/(?:\d+|\*))
 
 
 async def start(request: Request, name: RepositoryName, _: str) -> None:
-    grant = await hooks.authorize(request.caller(), name, "push")
-    mount = request.parameter("mount")
-    if mount is not None and is_digest(mount) and await _mount(request, grant, name, mount):
+    mount, source = request.parameter("mount"), _source(request)
+    caller = request.caller(mount_from=str(source) if mount and source else "")
+    grant = await hooks.authorize(caller, name, "push")
+    if mount is not None and is_digest(mount) and await _mount(request, grant, name, mount, source):
         return
     text = request.parameter("digest")
     digest = None if text is None or mount is not None else parse_digest(text)
@@ -40,14 +41,22 @@ async def start(request: Request, name: RepositoryName, _: str) -> None:
     await request.answer_empty(202, headers)
 
 
-async def _mount(request: Request, grant: hooks.Grant, name: RepositoryName, digest: str) -> bool:
+def _source(request: Request) -> RepositoryName | None:
+    """The repository that `from` names; None without one, or where it can be no repository's name."""
+    try:
+        return parse_repository(request.parameter("from") or "")
+    except errors.NameInvalid:
+        return None
+
+
+async def _mount(
+    request: Request, grant: hooks.Grant, name: RepositoryName, digest: str, source: RepositoryName | None
+) -> bool:
     """True when answered. What cannot be read there, or is not there, becomes a plain upload in the same words."""
-    source = request.parameter("from")
     if source is not None:
-        try:
-            sources = [parse_repository(source)]
-        except errors.NameInvalid:
-            return False
+        sources = [source]
+    elif request.parameter("from"):
+        return False
     else:
         found = await in_thread(uploads.find_sources, digest, grant.principal.subject)
         sources = [RepositoryName(project, path) for project, path in found]
@@ -92,7 +101,7 @@ async def status(request: Request, name: RepositoryName, upload: str) -> None:
 async def cancel(request: Request, name: RepositoryName, upload: str) -> None:
     grant = await hooks.authorize(request.caller(), name, "push")
     await in_thread(uploads.cancel_upload, grant, name, _upload_id(upload))
-    await request.answer_empty(204, {})
+    await request.answer_empty(204, {"docker-upload-uuid": upload})
 
 
 async def patch(request: Request, name: RepositoryName, upload: str) -> None:
