@@ -215,10 +215,24 @@ def list_artifacts(call: Call) -> Answer:
 
 
 def list_artifacts_of_project(call: Call) -> Answer:
+    call.require_sign_in()  # of public projects, too
     project = addressing.project(call, Permission.ARTIFACT_LIST)
     rows = search(call, _searchable(call), FIELDS).filter(repository__namespace=project.namespace)
+    if call.query.get("latest_in_repository"):
+        rows = _latest_in_repositories(call, rows)
     rows = rows.select_related("repository__namespace__project")
     return listed(call, rows, lambda page: present_artifacts(call, page))
+
+
+def _latest_in_repositories(call: Call, rows: QuerySet[Artifact]) -> QuerySet[Artifact]:
+    asked = {key.lower() for key in query.parse(call.query.get("q") or "")}
+    if len(asked & {"media_type", "artifact_type"}) != 1:
+        raise BadRequest(
+            "bad request: either 'media_type' or 'artifact_type' must be specified, but not both, when querying "
+            "with latest_in_repository"
+        )
+    newest = rows.order_by("repository", "-pushed_at", "-id").distinct("repository")
+    return rows.filter(pk__in=newest.values("pk"))
 
 
 def get_artifact(call: Call) -> Answer:

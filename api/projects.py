@@ -105,6 +105,7 @@ def _listed(call: Call, page: list[Project]) -> list[dict[str, Any]]:
     if not call.query.get("with_detail"):
         for project in shown:
             project["metadata"] = None
+            project["cve_allowlist"]["items"] = None
     return shown
 
 
@@ -129,7 +130,7 @@ def create_project(call: Call) -> Answer:
             f"bad request: {registry} is invalid value of registry_id, it should be geater than 0"
         )
     if registry is not None:
-        raise NotBuilt("proxy cache projects are not built yet")
+        raise errors.NotFound(f"registry {registry} not found")  # remote registries are not built yet
     metadata = _sent_metadata(call.body)
     if "public" not in metadata and call.body.get("public"):
         metadata["public"] = "true"

@@ -185,7 +185,7 @@ class FieldMap:
             if found is None or suffix not in _SUFFIXES:
                 continue
             if found.condition is not None:
-                condition &= found.condition(match)
+                condition &= found.condition(_without_suffix(suffix, match))
             elif suffix:
                 condition &= _compare_by_suffix(found, suffix, match)
             else:
@@ -222,6 +222,15 @@ def compare(f: Field, match: Match) -> Q:
             return Q(**{f"{f.lookup}__in": [_fit(f, v, typed=True) for v in values]})
         case AllOf():
             return Q()  # only keys with a condition of their own know it
+
+
+def _without_suffix(suffix: str, match: Match) -> Match:
+    """The same in the grammar's own forms, as far as it has them."""
+    if isinstance(match, Exact) and suffix == "icontains":
+        return Fuzzy(match.value)
+    if isinstance(match, Exact) and suffix == "in":
+        return AnyOf((match.value,))
+    return match
 
 
 def _compare_by_suffix(f: Field, suffix: str, match: Match) -> Q:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import urllib.parse
 from datetime import UTC, datetime
 
@@ -9,7 +10,8 @@ from django.conf import settings
 
 from api import routing
 from api.dispatch import Answer, Call
-from registry_core import configuration
+from rbac.catalogue import Permission
+from registry_core import configuration, errors
 from registry_core.store import driver
 
 # Harbor's clients read from it what the server can do.
@@ -38,3 +40,18 @@ def get_system_info(call: Call) -> Answer:
             "current_time": datetime.now(UTC),
         }
     return Answer(info)
+
+
+def get_volumes(call: Call) -> Answer:
+    """Of files, what their file system has; a bucket has no end, and zeros are left out."""
+    call.require(Permission.SYSTEM_VOLUMES_READ)
+    path = urllib.parse.urlsplit(settings.STORAGE)
+    storage = {}
+    if path.scheme == "file":
+        disk = os.statvfs(urllib.parse.unquote(path.path))
+        storage = {"total": disk.f_blocks * disk.f_frsize, "free": disk.f_bavail * disk.f_frsize}
+    return Answer({"storage": [storage]})
+
+
+def get_cert(call: Call) -> Answer:
+    raise errors.NotFound("resource not found: this registry has no certificate authority of its own")

@@ -32,6 +32,8 @@ OPERATIONS: Mapping[str, View] = {
     "getHealth": health.get_health,
     "getPing": ping.get_ping,
     "getSystemInfo": systeminfo.get_system_info,
+    "getVolumes": systeminfo.get_volumes,
+    "getCert": systeminfo.get_cert,
     # user
     "listUsers": users.list_users,
     "searchUsers": users.search_users,

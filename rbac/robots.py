@@ -21,6 +21,7 @@ from registry_core import audit, configuration, epochs, errors
 from registry_core.models import Namespace
 
 MAX_DAYS = 2147483646
+MAX_DESCRIPTION = 1024
 _NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _CATALOGUE = {
     "system": {str(permission) for permission in ROBOT_SYSTEM_PERMISSIONS},
@@ -129,6 +130,7 @@ def _shown(entry: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, Any]
 def create(by: Identity, name: str, request: Request, *, description: str = "") -> tuple[Robot, str]:
     """The robot and its secret, which is never shown again."""
     check_name(name)
+    _check_description(description)
     _check_lesser(by, request)
     secret, now = robot.new_secret(), timezone.now()
     kind, _, number = by.principal.subject.partition(":")
@@ -163,6 +165,7 @@ def update(by: Identity, row: Robot, request: Request, *, description: str, disa
         raise errors.Forbidden("the robot is not editable")
     if request.project and request.project.pk != row.project_id:
         raise errors.BadRequest("cannot update the project id of robot")
+    _check_description(description)
     _check_lesser(by, request)
     Robot.objects.filter(pk=row.pk).update(
         description=description,
@@ -198,6 +201,13 @@ def delete(by: Identity, row: Robot) -> None:
 
 def _expiry(start: float, days: int) -> int:
     return Robot.NEVER if days == Robot.NEVER else int(start + timedelta(days=1).total_seconds() * days)
+
+
+def _check_description(description: str) -> None:
+    if len(description) > MAX_DESCRIPTION:
+        raise errors.BadRequest(
+            f"bad request: a description may be {MAX_DESCRIPTION} characters long", {"limit": MAX_DESCRIPTION}
+        )
 
 
 def _check_lesser(by: Identity, request: Request) -> None:

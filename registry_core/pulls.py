@@ -123,7 +123,7 @@ def _count_pulls(cursor: Any, repositories: dict[int, int]) -> None:
         "SELECT 1 FROM registry_core_repository WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE", [ids]
     )
     cursor.execute(
-        "UPDATE registry_core_repository r SET pull_count = pull_count + p.n "
+        "UPDATE registry_core_repository r SET pull_count = pull_count + p.n, updated_at = now() "
         "FROM unnest(%s::bigint[], %s::bigint[]) AS p (id, n) WHERE r.id = p.id",
         [ids, [repositories[i] for i in ids]],
     )
