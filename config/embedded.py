@@ -117,6 +117,7 @@ class Postgres:
             directory=str(self.base),
             stop_signal=2,  # SIGINT: "fast shutdown", which does not wait for clients to leave
             stop_seconds=20.0,
+            leftover_seconds=20.0,
             account=self.account,
         )
 

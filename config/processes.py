@@ -41,6 +41,9 @@ class Program:
     stop_seconds: float = 10.0
     account: Account | None = None
     restart: bool = True
+    # How long a later start waits for it. Short: the database went away together with the supervisor, so there
+    # is nothing that a web server or worker could still finish.
+    leftover_seconds: float = 3.0
 
 
 @dataclass
@@ -136,7 +139,8 @@ def start(program: Program, run_dir: Path, mark: str) -> Child:
         "pid": process.pid,
         "began": _identity(process.pid),
         "mark": mark,
-        "signal": int(program.stop_signal),
+        "stop_signal": int(program.stop_signal),
+        "grace": program.leftover_seconds,
     }
     pid_file.write_text(json.dumps(content), encoding="ascii")
     return child
@@ -159,32 +163,49 @@ def raise_open_files_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def end_leftovers(run_dir: Path, *, seconds: float = 15.0) -> list[str]:
+def end_leftovers(run_dir: Path) -> list[str]:
     """End what a killed supervisor left behind, and say which programs that were."""
-    found: list[str] = []
-    deadline = time.monotonic() + seconds
-    records = [(path, record) for path in sorted(run_dir.glob("*.pid")) if (record := _read_record(path))]
-    for path, (pid, began, mark, stop_signal) in records:
-        if _identity(pid) == began:
-            found.append(path.stem)
-            _signal(pid, stop_signal)
-        elif _family(pid, mark):
-            found.append(path.stem)
-    for path, (pid, began, mark, _) in records:
-        while _identity(pid) == began and time.monotonic() < deadline:
+    asked = time.monotonic()
+    found = [record for path in sorted(run_dir.glob("*.pid")) if (record := _read_record(path))]
+    for record in found:
+        if record.is_running():
+            _signal(record.pid, record.stop_signal)
+    for record in found:
+        while record.is_running() and time.monotonic() < asked + record.grace:
             time.sleep(0.02)
-        if _identity(pid) == began:
+    names = []
+    for record in found:
+        alive = _family(record.pid, record.mark) + ([record.pid] if record.is_running() else [])
+        for pid in alive:
             _signal(pid, signal.SIGKILL)
-        for member in _family(pid, mark):
-            _signal(member, signal.SIGKILL)
-        path.unlink(missing_ok=True)
-    return found
+        if alive or record.was_running:
+            names.append(record.path.stem)
+        record.path.unlink(missing_ok=True)
+    return names
 
 
-def _read_record(path: Path) -> tuple[int, str, str, int] | None:
+@dataclass
+class _Record:
+    """A pid file, read."""
+
+    path: Path
+    pid: int
+    began: str
+    mark: str
+    stop_signal: int
+    grace: float
+    was_running: bool = False
+
+    def is_running(self) -> bool:
+        running = bool(self.began) and _identity(self.pid) == self.began
+        self.was_running |= running
+        return running
+
+
+def _read_record(path: Path) -> _Record | None:
     try:
-        record = json.loads(path.read_text(encoding="ascii"))
-        return int(record["pid"]), str(record["began"]), str(record["mark"]), int(record["signal"])
+        content = json.loads(path.read_text(encoding="ascii"))
+        return _Record(path, **{**content, "pid": int(content["pid"])})
     except (OSError, ValueError, KeyError, TypeError):
         # Cut off by a crash, hence its program has had the death signal; nobody can say more about it.
         path.unlink(missing_ok=True)

@@ -116,6 +116,16 @@ def test_the_family_ends_when_its_leader_does(start_program: StartProgram) -> No
     assert not leader.pid_file.exists()
 
 
+def test_a_program_that_ended_at_once_is_not_waited_for(tmp_path: Path, start_program: StartProgram) -> None:
+    child = start_program(["/bin/true"])
+    record = json.loads(child.pid_file.read_text())
+    child.process.wait()
+    child.pid_file.write_text(json.dumps({**record, "began": ""}))  # it was gone before it could be looked at
+    began = time.monotonic()
+    assert end_leftovers(tmp_path) == []
+    assert time.monotonic() - began < 1
+
+
 def test_a_pid_file_that_was_cut_off_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "program.pid").write_text('{"pid": 1')
     assert end_leftovers(tmp_path) == []

@@ -48,7 +48,7 @@ def run_up(environment: dict[str, str]) -> tuple[int, str]:
         text=True,
         timeout=60,
     )
-    assert "ready" not in done.stdout
+    assert not re.search("^ready", done.stdout, re.MULTILINE)
     assert "Traceback" not in done.stderr + done.stdout
     return done.returncode, done.stderr
 
