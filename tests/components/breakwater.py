@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -151,9 +152,9 @@ class Breakwater:
         return Credentials(answer["name"], answer["secret"])
 
     def configure(self, **settings: bool | int | str) -> None:
-        with self.rest() as rest:
-            answer = rest.put("/configurations", json=settings)
-        assert answer.status_code == 200, f"{answer.status_code} {answer.text}"
+        for name, value in settings.items():
+            done = self.manage("setting", name, json.dumps(value))
+            assert done.returncode == 0, f"{done.stdout} {done.stderr}"
 
     def create_user(self, name: str = "", *, member_of: Mapping[str, int] | None = None) -> Credentials:
         """A user with a password, and the roles (by number) that it has in projects."""

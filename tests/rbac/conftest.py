@@ -24,7 +24,7 @@ def new_process() -> Iterator[None]:
 
 def forget_everything() -> None:
     sessions._sessions.clear()
-    sessions._nobody.rights.clear()
+    sessions.nobody.rights.clear()
     local._good.clear()
     lockout._table()[:] = bytes(len(lockout._table()))
     configuration._kept = None

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from registry_core import configuration, errors
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+
+class Command(BaseCommand):
+    help = "Show or change a system setting: `manage.py setting allow_sparse true`."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", choices=sorted(configuration.ITEMS))
+        parser.add_argument("value", nargs="?", help='JSON (true, 30, "text") or plain text')
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name, text = options["name"], options["value"]
+        if text is not None:
+            try:
+                value = json.loads(text)
+            except ValueError:
+                value = text
+            try:
+                configuration.set_values({name: value})
+            except errors.RegistryError as e:
+                raise CommandError(e.message) from e
+        self.stdout.write(f"{name} = {json.dumps(configuration.get(name))}")
