@@ -86,7 +86,7 @@ def test_it_takes_a_good_tag(text: str) -> None:
 def test_it_refuses_a_bad_tag(text: str) -> None:
     with pytest.raises(TagInvalid) as refusal:
         parse_tag(text)
-    assert (refusal.value.code, refusal.value.status) == ("TAG_INVALID", 400)
+    assert (refusal.value.code, refusal.value.status) == ("BAD_REQUEST", 400)
     assert len(refusal.value.message) < 250
     assert "1 to 128" in refusal.value.detail["form"]
 
