@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from django.db import connections
@@ -11,7 +11,7 @@ from django.test import TransactionTestCase
 from pytest_django.plugin import DjangoDbBlocker
 
 from tests.components.availability import SKIPPED
-from tests.components.breakwater import registry
+from tests.components.breakwater import Breakwater, registry
 from tests.components.postgres import Postgres, database_name, django_database, postgres
 from tests.components.valkey import Valkey, valkey
 
@@ -37,6 +37,19 @@ def django_db_setup(
         yield
     with django_db_blocker.unblock():
         connections.close_all()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what the registry said meanwhile."""
+    report = yield
+    if report.failed:
+        for value in list(item.funcargs.values()):
+            server = getattr(value, "registry", value)
+            if isinstance(server, Breakwater):
+                report.sections.append(("log of the registry", server.log[-8000:]))
+                break
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -123,6 +123,12 @@ class Breakwater:
             text=True,
         )
 
+    def configure(self, **settings: object) -> None:
+        """System settings, as the operator sets them."""
+        for name, value in settings.items():
+            done = self.manage("setting", name, json.dumps(value))
+            assert done.returncode == 0, done.stdout + done.stderr
+
     # The REST API, as the administrator
 
     def rest(self, credentials: Credentials | None = ADMIN) -> httpx.Client:
@@ -150,11 +156,6 @@ class Breakwater:
             }
             answer = _created(rest.post("/robots", json=body)).json()
         return Credentials(answer["name"], answer["secret"])
-
-    def configure(self, **settings: bool | int | str) -> None:
-        for name, value in settings.items():
-            done = self.manage("setting", name, json.dumps(value))
-            assert done.returncode == 0, f"{done.stdout} {done.stderr}"
 
     def create_user(self, name: str = "", *, member_of: Mapping[str, int] | None = None) -> Credentials:
         """A user with a password, and the roles (by number) that it has in projects."""
