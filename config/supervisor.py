@@ -57,6 +57,9 @@ def main(arguments: list[str]) -> int:
     except (ConfigurationError, CannotStart) as e:
         sys.stderr.write(f"breakwater: {e}\n")
         return 1
+    except OSError as e:  # a full disk, a directory taken away
+        sys.stderr.write(f"breakwater: {e.filename or 'a file'} cannot be used: {e.strerror}.\n")
+        return 1
     except KeyboardInterrupt:  # before run() catches signals
         return 130
 

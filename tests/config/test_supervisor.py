@@ -1,10 +1,13 @@
 """`manage.py up`, the real one: one registry for the tests of this file, ended and started again on the way."""
 
+import datetime
+import ipaddress
 import json
 import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -14,6 +17,10 @@ from pathlib import Path
 import httpx
 import psycopg2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.components import process
 from tests.components.breakwater import ROOT, Breakwater
@@ -265,6 +272,48 @@ def test_servers_that_cannot_be_used(
     assert sentence in message
     assert message.count("\n") == 1
     assert "s3cret" not in message
+
+
+def test_https_with_a_certificate_of_ones_own(tmp_path: Path) -> None:
+    write_certificate(tmp_path)
+    breakwater = Breakwater(
+        BREAKWATER_TLS_CERT=str(tmp_path / "cert.pem"),
+        BREAKWATER_TLS_KEY=str(tmp_path / "key.pem"),
+        BREAKWATER_WORKERS="1",
+    )
+    breakwater.start()
+    try:
+        url = f"https://{breakwater.host}"
+        assert f"\nready {url}\n" in breakwater.log
+        trust = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+        challenge = httpx.get(f"{url}/v2/", verify=trust).headers["www-authenticate"]
+        assert f'realm="{url}/service/token"' in challenge
+    finally:
+        breakwater.remove()
+
+
+def write_certificate(directory: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    (directory / "cert.pem").write_bytes(certificate.public_bytes(encoding))
+    (directory / "key.pem").write_bytes(
+        key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
 
 
 def test_servers_of_ones_own(postgres: Postgres, valkey: Valkey) -> None:
