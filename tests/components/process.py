@@ -28,11 +28,12 @@ _started: list[
 
 
 def free_port() -> int:
-    """Below what the kernel takes for outgoing connections; SeaweedFS opens port + 10000 too."""
+    """It and port + 10000, which SeaweedFS opens too: both below what the kernel takes for outgoing connections."""
     while True:
-        port = random.randint(20000, 32000)
-        with socket.socket() as s, contextlib.suppress(OSError):
+        port = random.randint(11000, 22000)
+        with socket.socket() as s, socket.socket() as second, contextlib.suppress(OSError):
             s.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 10000))
             return port
 
 
