@@ -220,13 +220,14 @@ def delete_repository(repository_id: int, by: str, address: str = "") -> None:
     repository = _locked_repository(repository_id, "UPDATE")
     with connection.cursor() as cursor:
         cursor.execute(
-            'DELETE FROM registry_core_upload WHERE repository_id = %s RETURNING key, "offset", state',
+            'DELETE FROM registry_core_upload WHERE repository_id = %s RETURNING key, "offset", state, writer_until',
             [repository_id],
         )
-        for key, offset, state in cursor.fetchall():
-            condemn(key, offset, state=state)
+        for key, offset, state, writer_until in cursor.fetchall():
+            condemn(key, offset, state=state, not_before=writer_until)
         cursor.execute(
-            "SELECT id FROM registry_core_artifact WHERE repository_id = %s ORDER BY id FOR UPDATE", [repository_id]
+            "SELECT id FROM registry_core_artifact WHERE repository_id = %s ORDER BY id FOR UPDATE",
+            [repository_id],
         )
         ids = [pk for (pk,) in cursor.fetchall()]
         _delete_rows(cursor, repository, ids, by)
@@ -266,7 +267,11 @@ def delete_blob(grant: Grant, name: RepositoryName, digest: str) -> None:
         if holders := [holder for (holder,) in cursor.fetchall()]:
             raise errors.InUse(
                 "the blob is part of an artifact",
-                {"blob": digest, "artifacts": holders, "fix": "delete these artifacts; the blob goes with the last"},
+                {
+                    "blob": digest,
+                    "artifacts": holders,
+                    "fix": "delete these artifacts; the blob goes with the last",
+                },
             )
         cursor.execute(
             "WITH freed AS (DELETE FROM registry_core_repositoryblob l USING registry_core_blob b "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -136,16 +137,24 @@ def position_headers(offset: int) -> dict[str, str]:
 
 
 @retrying
-def renew_writer(upload_id: uuid.UUID, writer: uuid.UUID) -> bool:
-    """Still the writer? False when the lease was lost."""
+def renew_writer(upload_id: uuid.UUID, writer: uuid.UUID) -> None:
+    """Still the writer for WRITER_LEASE; RangeInvalid or BlobUploadUnknown when not."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE registry_core_upload SET writer_until = now() + %s * interval '1 second', updated_at = now() "
             "WHERE id = %s AND writer = %s",
             [WRITER_LEASE, upload_id, writer],
         )
-        renewed: int = cursor.rowcount
-    return renewed == 1
+        if cursor.rowcount == 0:
+            raise _lost(cursor, upload_id)
+
+
+def _lost(cursor: Any, upload_id: uuid.UUID) -> errors.RegistryError:
+    """Why a request is no longer the session's writer."""
+    cursor.execute("SELECT 1 FROM registry_core_upload WHERE id = %s", [upload_id])
+    if cursor.fetchone() is None:
+        return _unknown(upload_id)
+    return errors.RangeInvalid("another request took this upload over", {"upload": str(upload_id)})
 
 
 @retrying
@@ -158,7 +167,7 @@ def keep_progress(session: Session, writer: uuid.UUID) -> None:
             [session.offset, session.content_digest, json.dumps(session.state), session.id, writer],
         )
         if cursor.rowcount == 0:
-            raise errors.RangeInvalid("another request took this upload over", {"upload": str(session.id)})
+            raise _lost(cursor, session.id)
 
 
 @retrying
@@ -193,7 +202,7 @@ def commit_upload(
             [session.id, writer, *name_keys(session.repository_id, [digest])],
         )
         if cursor.fetchone() is None:
-            raise _unknown(session.id)
+            raise _lost(cursor, session.id)
         cursor.execute(_COMMIT, [digest, size, session.key])
         row = cursor.fetchone()
     blob_id = row[0] if row else _join_existing(session, digest, size)
@@ -204,7 +213,8 @@ def commit_upload(
 def _join_existing(session: Session, digest: str, size: int) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id, key, missing_since FROM registry_core_blob WHERE digest = %s FOR NO KEY UPDATE", [digest]
+            "SELECT id, key, missing_since FROM registry_core_blob WHERE digest = %s FOR NO KEY UPDATE",
+            [digest],
         )
         row = cursor.fetchone()
         if row is None:  # collected between two statements
@@ -250,13 +260,22 @@ def lease_blob(repository_id: int, blob_id: int, digest: str, principal: str) ->
         )  # fmt: skip
 
 
-def condemn(key: str, size: int, digest: str = "", state: dict[str, Any] | None = None) -> None:
-    """A key's bytes go once DELETE_DELAY has passed; from here on the ledger counts them as waiting for deletion."""
+def condemn(
+    key: str,
+    size: int,
+    digest: str = "",
+    state: dict[str, Any] | None = None,
+    not_before: datetime | None = None,
+) -> None:
+    """A key's bytes go once DELETE_DELAY has passed; from here on the ledger counts them as waiting for deletion.
+
+    `not_before`: the end of the lease of somebody who may still write to the key.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO registry_core_deletedobject (key, size, digest, state, due_at, attempts) "
-            "VALUES (%s, %s, %s, %s, now() + %s * interval '1 second', 0)",
-            [key, size, digest, json.dumps(state or {}), settings.DELETE_DELAY],
+            "VALUES (%s, %s, %s, %s, greatest(now() + %s * interval '1 second', %s), 0)",
+            [key, size, digest, json.dumps(state or {}), settings.DELETE_DELAY, not_before],
         )
 
 
@@ -267,16 +286,23 @@ def cancel_upload(grant: hooks.Grant, name: RepositoryName, upload_id: uuid.UUID
 
 
 @retrying
-def end_session(upload_id: uuid.UUID) -> None:
-    """The session is over without a blob; its bytes are condemned. Nothing when it is gone already."""
+def end_session(upload_id: uuid.UUID, *, written: int | None = None) -> None:
+    """The session is over without a blob; its bytes are condemned. Nothing when it is gone already.
+
+    `written`: the caller is the session's writer, and this is what it leaves under the key.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            'DELETE FROM registry_core_upload WHERE id = %s RETURNING key, "offset", state', [upload_id]
+            'DELETE FROM registry_core_upload WHERE id = %s RETURNING key, "offset", state, writer_until',
+            [upload_id],
         )
         row = cursor.fetchone()
     if row is not None:
-        state = row[2] if isinstance(row[2], dict) else json.loads(row[2])
-        condemn(row[0], row[1], state=state)
+        key, offset, state, writer_until = row
+        state = state if isinstance(state, dict) else json.loads(state)
+        if written is not None:
+            offset, writer_until = written, None
+        condemn(key, offset, state=state, not_before=writer_until)
 
 
 _MOUNTABLE = """

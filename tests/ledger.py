@@ -128,7 +128,8 @@ def _faults_of_blob(file: pathlib.Path | None, digest: str, size: int) -> list[s
 
 
 def assert_adds_up(database: str, storage: pathlib.Path) -> None:
-    assert findings(database, storage) == []
+    if found := findings(database, storage):
+        raise AssertionError("\n".join(found))
 
 
 def _rows(database: str, sql: str) -> list[tuple[Any, ...]]:

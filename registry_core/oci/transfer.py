@@ -39,22 +39,27 @@ class Transfer:
     """The session's only writer. Ends with one of suspend, commit, end and give_up; a second one does nothing."""
 
     def __init__(
-        self, grant: hooks.Grant, name: RepositoryName, session: uploads.Session, writer_id: uuid.UUID
+        self,
+        grant: hooks.Grant,
+        name: RepositoryName,
+        session: uploads.Session,
+        writer_id: uuid.UUID,
+        claimed: float,
     ) -> None:
         self.grant, self.name, self.session = grant, name, session
         self._id = writer_id
         self._writer: Writer | None = None
         self._hash: _Hash | None = new_hash(session.algorithm) if session.offset == 0 else None
-        self._renewed = time.monotonic()
+        self._renewed = claimed
         self._ended = False
         self._pending: bytes | None = None
 
     @classmethod
     async def claim(cls, grant: hooks.Grant, name: RepositoryName, upload_id: uuid.UUID) -> Transfer:
-        writer = uuid.uuid4()
+        writer, now = uuid.uuid4(), time.monotonic()
         session = await in_thread(uploads.claim_session, grant, name, upload_id, writer)
         await _buffers.acquire()
-        return cls(grant, name, session, writer)
+        return cls(grant, name, session, writer, now)
 
     def will_be(self, algorithm: str) -> None:
         """The digest that the commit names: its algorithm is the one to compute, if no byte has been hashed yet."""
@@ -102,33 +107,38 @@ class Transfer:
     # -- in a pool thread
 
     def _open(self) -> Writer:
+        """For writing, which only the session's writer may: once its lease is over, the key's bytes may be deleted for
+        good, and a byte that is written later would be on no line of the ledger."""
+        now = time.monotonic()
+        if now - self._renewed > RENEW:
+            uploads.renew_writer(self.session.id, self._id)
+            self._renewed = now
         if self._writer is None:
             self._writer = driver().open_writer(self.session.key, self.session.offset, self.session.state)
         return self._writer
 
     def _store(self, chunk: bytes) -> None:
         try:
-            self._open().write(chunk)
+            self._write(chunk)
         except StorageError as e:
             raise _storage_error(e) from e
+
+    def _write(self, chunk: bytes) -> None:
+        self._open().write(chunk)
         if self._hash is not None:
             self._hash.update(chunk)
-        if time.monotonic() - self._renewed > RENEW:
-            if not uploads.renew_writer(self.session.id, self._id):
-                raise errors.RangeInvalid("another request took this upload over")
-            self._renewed = time.monotonic()
 
     def _flush(self) -> None:
         if self._pending is not None:
             pending, self._pending = self._pending, None
-            self._store(pending)
+            self._write(pending)
 
     def _suspend(self) -> None:
-        self._flush()
-        if self._writer is None:
-            uploads.release_writer(self.session.id, self._id)
-            return
         try:
+            self._flush()
+            if self._writer is None:
+                uploads.release_writer(self.session.id, self._id)
+                return
             self.session.state = self._writer.suspend()
         except StorageError as e:
             uploads.release_writer(self.session.id, self._id)
@@ -154,7 +164,7 @@ class Transfer:
             uploads.release_writer(self.session.id, self._id)
             raise _storage_error(e) from e
         if found != str(digest):
-            uploads.end_session(self.session.id)
+            uploads.end_session(self.session.id, written=size)
             raise errors.DigestInvalid(
                 detail={
                     "Digest": str(digest),
@@ -173,7 +183,7 @@ class Transfer:
     def _end(self) -> None:
         if self._writer is not None:
             self._writer.abandon()
-        uploads.end_session(self.session.id)
+        uploads.end_session(self.session.id, written=0)
 
     def _give_up(self) -> None:
         uploads.release_writer(self.session.id, self._id)
