@@ -28,7 +28,10 @@ WriterState = dict[str, Any]
 
 
 class Writer(Protocol):
-    """Appends to one object. It ends with exactly one of suspend, finish and abandon.
+    """Appends to one object. It ends with one of suspend, finish, abandon and close.
+
+    An object is written once: no writer changes one that another has finished. It gets ObjectDamaged instead,
+    unless it brings exactly the bytes that are there (a client that repeats its last request).
 
     Any call may raise StorageUnavailable or ObjectDamaged. The writer then stays open and `offset` says what
     is still kept, which may be less than before the call: `suspend` afterwards sends nothing and returns the
@@ -50,6 +53,10 @@ class Writer(Protocol):
 
     def finish(self) -> int:
         """The object is complete and durable; its size."""
+
+    def close(self) -> None:
+        """Let go of what is open, also after a failure. What was written since the last recorded state is
+        dropped by the next writer. Nothing after suspend, finish and abandon, which close."""
 
     def abandon(self) -> None:
         """Remove what can be removed now. Never raises: what is left is deleted by key later. Also allowed
@@ -81,9 +88,10 @@ class Driver(Protocol):
         yourself."""
 
     def delete(self, keys: Sequence[str], state: Mapping[str, WriterState] = {}) -> set[str]:
-        """The keys that are now confirmed to be gone; an absent one counts. `state` holds, by key, the last
-        state of uploads that were never finished: their parts and tails go too. Raises StorageUnavailable
-        when nothing could be asked for; a key that is not in the answer is asked for again later."""
+        """The keys that are now confirmed to be gone; an absent one counts. All that an unfinished upload has
+        stored goes with its key; its last state in `state`, by key, spares a store the search for its parts.
+        Raises StorageUnavailable when nothing could be asked for; a key that is not in the answer is asked
+        for again later."""
 
     def keys(self) -> Iterator[tuple[str, int]]:
         """Name and size of everything in the store, sorted by name. What belongs to an unfinished upload may

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import io
 import os
 import stat
@@ -14,12 +15,15 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from registry_core.storage.errors import KeyMissing, ObjectDamaged, StorageUnavailable
+from registry_core.storage.finished import FinishedWriter
 from registry_core.storage.paths import check_key, is_key
 
 _BUFFER = 1024 * 1024
 _PIECE = 256 * 1024
 # The group may read: a web server that sends the files itself is made a member of it.
 _FILE_MODE, _DIRECTORY_MODE = 0o640, 0o750
+# Nobody writes to it again, not even root: `open_writer` looks at the mode.
+_FINISHED_MODE = 0o440
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # Begins with a dot: no key does. It stays, so that checks that were killed leave nothing behind.
 _PROBE = ".check"
@@ -41,23 +45,30 @@ class FilesystemDriver:
             raise ValueError("A storage URL for files is file:///absolute/path and nothing more.")
         return cls(path)
 
-    def open_writer(self, key: str, offset: int = 0, state: dict[str, Any] | None = None) -> FilesystemWriter:
+    def open_writer(
+        self, key: str, offset: int = 0, state: dict[str, Any] | None = None
+    ) -> FilesystemWriter | FinishedWriter:
         path = self._path(key)
         with _reported("open a file for writing"):
+            if (size := _finished_size(path)) is not None:
+                return FinishedWriter(self, key, size, offset, state)
+            descriptor = self._open(path) if offset == 0 else _open_kept(path, key, offset)
+            writer = FilesystemWriter(self, key, path, descriptor, offset)
             try:
-                descriptor = _open_for_writing(path, create=offset == 0)
-            except FileNotFoundError:
-                if offset:
-                    raise ObjectDamaged(key, f"{offset} bytes were kept and its file is gone") from None
-                self._make_root()
-                _make_directory(os.path.dirname(path))
-                descriptor = _open_for_writing(path, create=True)
-            try:
-                _cut(descriptor, key, offset)
+                _begin(descriptor, key, offset)
             except BaseException:
-                os.close(descriptor)
+                writer.close()
                 raise
-        return FilesystemWriter(self, key, path, descriptor, offset)
+        return writer
+
+    def _open(self, path: str) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        try:
+            return os.open(path, flags, _FILE_MODE)
+        except FileNotFoundError:
+            self._make_root()
+            _make_directory(os.path.dirname(path))
+            return os.open(path, flags, _FILE_MODE)
 
     def size(self, key: str) -> int:
         with self._found(key) as path:
@@ -159,6 +170,7 @@ class FilesystemWriter:
     def __init__(self, driver: FilesystemDriver, key: str, path: str, descriptor: int, offset: int) -> None:
         self._driver, self._key, self._path, self._descriptor = driver, key, path, descriptor
         self._kept = offset
+        self._finished = False
         self._buffer = bytearray()
 
     @property
@@ -175,14 +187,15 @@ class FilesystemWriter:
 
     def suspend(self) -> dict[str, Any]:
         self._flush()
-        self._close()
+        self.close()
         return {}
 
     def finish(self) -> int:
         self._flush()
         with _reported("sync a file"):
-            if os.fstat(self._descriptor).st_size != self._kept:
-                raise ObjectDamaged(self._key, f"its file does not have the {self._kept} bytes written")
+            status = os.fstat(self._descriptor)
+            if status.st_size != self._kept or not status.st_nlink:
+                raise ObjectDamaged(self._key, f"its file no longer has the {self._kept} bytes written")
             try:
                 os.fsync(self._descriptor)
                 self._driver.sync_entries(self._path)
@@ -192,12 +205,26 @@ class FilesystemWriter:
                     os.ftruncate(self._descriptor, 0)
                 self._kept = 0
                 raise
-        self._close()
+            # Last: who finds this mode relies on the syncs. A file system without modes does without it.
+            with contextlib.suppress(PermissionError):
+                os.fchmod(self._descriptor, _FINISHED_MODE)
+        self._finished = True
+        self.close()
         return self._kept
 
     def abandon(self) -> None:
-        self._close()
-        _remove(self._path)
+        # Only while it is locked, or finished by us: otherwise somebody else may have finished it.
+        if self._descriptor >= 0 or self._finished:
+            _remove(self._path)
+        self.close()
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    # A request that is cancelled between two calls must not cost a descriptor, nor keep the lock.
+    __del__ = close
 
     def _flush(self) -> None:
         buffer, self._buffer = self._buffer, bytearray()
@@ -211,11 +238,6 @@ class FilesystemWriter:
                 self._kept += written
                 view = view[written:]
 
-    def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
 
 @contextlib.contextmanager
 def _reported(doing: str) -> Iterator[None]:
@@ -227,15 +249,35 @@ def _reported(doing: str) -> Iterator[None]:
         ) from error
 
 
-def _open_for_writing(path: str, *, create: bool) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CLOEXEC | (os.O_CREAT if create else 0), _FILE_MODE)
+def _finished_size(path: str) -> int | None:
+    """The size of a file that `finish` has closed for good; None of one that is unfinished, or not there."""
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return None if status.st_mode & stat.S_IWUSR else status.st_size
 
 
-def _cut(descriptor: int, key: str, offset: int) -> None:
-    there = os.fstat(descriptor).st_size
-    if there < offset:
-        raise ObjectDamaged(key, f"{offset} bytes were kept and its file has {there}")
-    if there > offset:
+def _open_kept(path: str, key: str, offset: int) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise ObjectDamaged(key, f"{offset} bytes were kept and its file is gone") from None
+
+
+def _begin(descriptor: int, key: str, offset: int) -> None:
+    """Become the only writer, and cut the file at the offset. A second writer comes when the first one has
+    lost its lease and does not know yet. The lock ends with the descriptor."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StorageUnavailable("Another request still writes to this upload.") from error
+    status = os.fstat(descriptor)
+    if not status.st_nlink or not status.st_mode & stat.S_IWUSR:
+        raise StorageUnavailable("Another request has just ended this upload.")
+    if status.st_size < offset:
+        raise ObjectDamaged(key, f"{offset} bytes were kept and its file has {status.st_size}")
+    if status.st_size > offset:
         os.ftruncate(descriptor, offset)
 
 

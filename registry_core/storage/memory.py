@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
-from registry_core.storage.errors import KeyMissing, ObjectDamaged
+from registry_core.storage.errors import KeyMissing, ObjectDamaged, StorageUnavailable
+from registry_core.storage.finished import FinishedWriter
 from registry_core.storage.paths import check_key
 
 _PIECE = 256 * 1024
@@ -16,16 +18,26 @@ class MemoryDriver:
     minimum_chunk: int | None = None
 
     def __init__(self) -> None:
-        # One dictionary operation each: atomic, so threads need no lock.
-        self._objects: dict[str, bytearray] = {}
+        # One dictionary operation each: atomic, so threads need no lock. A finished object is bytes.
+        self.objects: dict[str, bytearray | bytes] = {}
+        self._writers: WeakValueDictionary[str, MemoryWriter] = WeakValueDictionary()
 
-    def open_writer(self, key: str, offset: int = 0, state: dict[str, Any] | None = None) -> MemoryWriter:
+    def open_writer(
+        self, key: str, offset: int = 0, state: dict[str, Any] | None = None
+    ) -> MemoryWriter | FinishedWriter:
         check_key(key)
-        content = self._objects.setdefault(key, bytearray()) if offset == 0 else self._objects.get(key)
+        content = self.objects.setdefault(key, bytearray()) if offset == 0 else self.objects.get(key)
         if content is None or len(content) < offset:
             raise ObjectDamaged(key, f"{offset} bytes were kept and {len(content or b'')} are there")
+        if isinstance(content, bytes):
+            return FinishedWriter(self, key, len(content), offset, state)
+        # As with files: one at a time, whoever believes to hold the lease.
+        other = self._writers.get(key)
+        if other is not None and not other.is_closed:
+            raise StorageUnavailable("Another request still writes to this upload.")
         del content[offset:]
-        return MemoryWriter(self, key, content)
+        self._writers[key] = writer = MemoryWriter(self, key, content)
+        return writer
 
     def size(self, key: str) -> int:
         return len(self._get(key))
@@ -35,10 +47,10 @@ class MemoryDriver:
         end = len(content) if length is None else min(start + length, len(content))
         return (bytes(content[at : min(at + _PIECE, end)]) for at in range(start, end, _PIECE))
 
-    def _get(self, key: str) -> bytearray:
+    def _get(self, key: str) -> bytearray | bytes:
         check_key(key)
         try:
-            return self._objects[key]
+            return self.objects[key]
         except KeyError:
             raise KeyMissing(key) from None
 
@@ -53,11 +65,11 @@ class MemoryDriver:
     def delete(self, keys: Sequence[str], state: Mapping[str, dict[str, Any]] = {}) -> set[str]:
         for key in keys:
             check_key(key)
-            self._objects.pop(key, None)
+            self.objects.pop(key, None)
         return set(keys)
 
     def keys(self) -> Iterator[tuple[str, int]]:
-        return iter(sorted((key, len(content)) for key, content in list(self._objects.items())))
+        return iter(sorted((key, len(content)) for key, content in list(self.objects.items())))
 
     def check(self) -> None:
         return None
@@ -66,6 +78,8 @@ class MemoryDriver:
 class MemoryWriter:
     def __init__(self, driver: MemoryDriver, key: str, content: bytearray) -> None:
         self._driver, self._key, self._content = driver, key, content
+        self.is_closed = False
+        self._finished = False
 
     @property
     def offset(self) -> int:
@@ -75,10 +89,19 @@ class MemoryWriter:
         self._content += data
 
     def suspend(self) -> dict[str, Any]:
+        self.close()
         return {}
 
     def finish(self) -> int:
+        self._driver.objects[self._key] = bytes(self._content)
+        self._finished = True
+        self.close()
         return len(self._content)
 
     def abandon(self) -> None:
-        self._driver.delete([self._key])
+        if self._finished or not self.is_closed:
+            self._driver.delete([self._key])
+        self.close()
+
+    def close(self) -> None:
+        self.is_closed = True

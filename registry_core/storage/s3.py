@@ -11,8 +11,9 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from registry_core.storage.errors import StorageUnavailable
-from registry_core.storage.paths import PARTS, TAILS, check_key, is_key
+from registry_core.storage.errors import KeyMissing, ObjectDamaged, StorageUnavailable
+from registry_core.storage.finished import FinishedWriter
+from registry_core.storage.paths import PARTS, TAILS, check_key, is_key, owner
 from registry_core.storage.s3_bucket import Bucket
 from registry_core.storage.s3_writer import SMALLEST_PART, S3Writer
 
@@ -55,11 +56,21 @@ class S3Driver:
         endpoint, region, redirect = _endpoint(options), _region(options), _redirect(options)
         return cls(parts.netloc, prefix, endpoint=endpoint, region=region, redirect=redirect)
 
-    def open_writer(self, key: str, offset: int = 0, state: dict[str, Any] | None = None) -> S3Writer:
+    def open_writer(
+        self, key: str, offset: int = 0, state: dict[str, Any] | None = None
+    ) -> S3Writer | FinishedWriter:
         check_key(key)
         with self._lock:
             pool = self._pool
-        return S3Writer(self.bucket, pool, key, offset, state or {})
+        try:
+            return S3Writer(self.bucket, pool, key, offset, state or {})
+        except ObjectDamaged as damage:
+            # What `finish` has tidied away is no longer needed: the object is complete.
+            try:
+                size = self.bucket.size(key)
+            except KeyMissing:
+                raise damage from None
+            return FinishedWriter(self, key, size, offset, state)
 
     @functools.cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -85,7 +96,7 @@ class S3Driver:
         for key in keys:
             check_key(key)
         ended = self._end_uploads(keys, state)
-        objects = {key: _objects_of(key, with_tails=key in state) for key in keys}
+        objects = {key: _objects_of(key) for key in keys}
         gone = self._delete_objects([name for names in objects.values() for name in names])
         return {key for key, names in objects.items() if key in ended and gone.issuperset(names)}
 
@@ -133,10 +144,12 @@ class S3Driver:
         self.bucket.check()
 
 
-def _objects_of(key: str, *, with_tails: bool) -> list[str]:
-    if key.endswith(PARTS):
+def _objects_of(name: str) -> list[str]:
+    """Under a key also its tails: asking costs less than losing them when the last state was never
+    recorded."""
+    if name.endswith(PARTS):
         return []
-    return [key, *(key + tail for tail in TAILS)] if with_tails else [key]
+    return [name] if owner(name) != name else [name, *(name + tail for tail in TAILS)]
 
 
 def _options(query: str) -> dict[str, str]:

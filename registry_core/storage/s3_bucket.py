@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import IO, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from registry_core.storage.errors import KeyMissing, ObjectDamaged, StorageUnavailable
+from registry_core.storage.errors import KeyMissing, ObjectDamaged, StorageError, StorageUnavailable
 
 _PIECE = 256 * 1024
 _CONNECT_SECONDS, _READ_SECONDS, _ATTEMPTS = 5, 60, 3
 _CONNECTIONS = 32
 _MISSING = {"NoSuchKey", "NotFound", "404"}
+_NO_SUCH_RANGE = {"InvalidRange", "416"}
+_CONDITION_FAILED = {"PreconditionFailed", "412"}
 _LOST = {"InvalidPart", "NoSuchUpload"}
 _FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "507"}
+_MARK = "breakwater-upload"
 _TYPE = "application/octet-stream"
 
 
@@ -65,19 +68,26 @@ class Bucket:
         with self._answers("tell an object's size", name):
             return int(self.client.head_object(**self._at(name))["ContentLength"])
 
-    def get(self, name: str, start: int = 0, length: int | None = None) -> Generator[bytes]:
-        """Asks at the call; the pieces follow."""
+    def get(
+        self, name: str, start: int = 0, length: int | None = None, *, etag: str | None = None
+    ) -> Generator[bytes]:
+        """Asks at the call; the pieces follow. With an ETag, any other object of this name is a missing
+        one."""
         if length == 0:
             self.size(name)
             return _nothing()
         last = "" if length is None else start + length - 1
         wanted = {"Range": f"bytes={start}-{last}"} if start or length is not None else {}
+        if etag is not None:
+            wanted["IfMatch"] = etag
         with self._answers("read an object", name):
             try:
                 body = self.client.get_object(**self._at(name), **wanted)["Body"]
             except ClientError as error:
-                if _code(error) in ("InvalidRange", "416"):
+                if _code(error) in _NO_SUCH_RANGE:
                     return _nothing()
+                if _code(error) in _CONDITION_FAILED:
+                    raise KeyMissing(name) from error
                 raise
         pieces = self._pieces(body, name)
         next(pieces)
@@ -89,18 +99,40 @@ class Bucket:
             with self._answers("read an object", name):
                 yield from body.iter_chunks(_PIECE)
 
-    def put(self, name: str, body: IO[bytes]) -> None:
+    def put(self, name: str, body: IO[bytes]) -> str:
+        """The object's ETag."""
         with self._answers("take an object", name):
-            self.client.put_object(**self._at(name), Body=body, ContentType=_TYPE)
+            return str(self.client.put_object(**self._at(name), Body=body, ContentType=_TYPE)["ETag"])
+
+    def put_once(self, name: str, body: IO[bytes]) -> bool:
+        """False when there is an object of this name, which then stays as it is."""
+        with self._answers("take an object", name):
+            return self._once(self.client.put_object, **self._at(name), Body=body, ContentType=_TYPE)
+
+    def _once(self, call: Callable[..., Any], **arguments: Any) -> bool:
+        try:
+            call(**arguments, IfNoneMatch="*")
+        except ClientError as error:
+            if _code(error) in _CONDITION_FAILED:
+                return False
+            if _code(error) not in ("NotImplemented", "501"):
+                raise
+            # A store that cannot promise it. The writer lease is then all that keeps requests apart.
+            call(**arguments)
+        return True
 
     def presign(self, name: str, *, seconds: int, content_type: str) -> str:
         with self._answers("sign a URL", name):
             wanted = {**self._at(name), "ResponseContentType": content_type}
             return str(self.client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=seconds))
 
-    def create_upload(self, name: str) -> str:
+    def create_upload(self, name: str, mark: str) -> str:
+        """The upload's id. The object that comes of it carries the mark."""
         with self._answers("begin an upload", name):
-            return str(self.client.create_multipart_upload(**self._at(name), ContentType=_TYPE)["UploadId"])
+            answer = self.client.create_multipart_upload(
+                **self._at(name), ContentType=_TYPE, Metadata={_MARK: mark}
+            )
+            return str(answer["UploadId"])
 
     def upload_part(self, name: str, upload: str, number: int, body: IO[bytes]) -> str:
         """The part's ETag."""
@@ -108,20 +140,28 @@ class Bucket:
             part = self.client.upload_part(**self._at(name), UploadId=upload, PartNumber=number, Body=body)
             return str(part["ETag"])
 
-    def complete_upload(self, name: str, upload: str, etags: Sequence[str], size: int) -> None:
-        """Whatever the answer is (time-out, broken connection, an error in a 200, no such upload because an
-        earlier try got through): an object of the right size is a success."""
-        parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
+    def complete_upload(self, name: str, upload: str, etags: Sequence[str], size: int, mark: str) -> None:
+        """The object is there, or an error. Whatever S3 answers (a time-out, an error in a 200, no such
+        upload because an earlier try got through): an object of this size that came of this upload is a
+        success."""
+        parts = {"Parts": [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]}
         try:
             with self._answers("complete an upload", name):
-                self.client.complete_multipart_upload(
-                    **self._at(name), UploadId=upload, MultipartUpload={"Parts": parts}
-                )
-        except (StorageUnavailable, ObjectDamaged):
-            with contextlib.suppress(KeyMissing, StorageUnavailable):
-                if self.size(name) == size:
+                complete = self.client.complete_multipart_upload
+                if not self._once(complete, **self._at(name), UploadId=upload, MultipartUpload=parts):
+                    raise ObjectDamaged(name, "another request has completed it")
+        except StorageError:
+            with contextlib.suppress(StorageError):
+                if self._came_of(name, mark) == size:
                     return
             raise
+
+    def _came_of(self, name: str, mark: str) -> int:
+        """The size of the object, if it came of the upload with this mark. A store that forgets marks is
+        believed."""
+        with self._answers("tell an object's size", name):
+            found = self.client.head_object(**self._at(name))
+        return int(found["ContentLength"]) if found.get("Metadata", {}).get(_MARK, mark) == mark else -1
 
     def abort_upload(self, name: str, upload: str) -> None:
         """One that is not there is one that is aborted."""

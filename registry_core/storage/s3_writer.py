@@ -1,26 +1,28 @@
 """One upload to S3 (design §3, "S3 uploads").
 
 Bytes gather in a spool. A full spool becomes a part of a multipart upload, sent by a pool thread while the
-next one fills. At the end of a request what is left over is stored as an object of its own, the *rest*, and
-read back when the upload goes on:
+next one fills. What is left at the end of a request is the *rest*: large enough, it becomes a part; otherwise
+it is stored as <key>.tail and read back when the upload goes on. A blob below one part is one PutObject at
+the end.
 
-    so far less than one part     the rest is the object itself, under its key: if nothing follows it is
-    complete parts have been sent          the rest is <key>.tail or <key>.tail2, in turn, or a part if it is
-    large enough
+Requests may die at any point, and one that lost its lease may still be at work beside its successor.
+Therefore
 
-Nothing that the recorded state names is overwritten with anything else or removed before the object is
-complete. A request that died between its last call here and its commit therefore costs nothing.
+- tails go to <key>.tail and <key>.tail2 in turn: what the recorded state names is never overwritten; - the
+object itself is written once, by a call that fails when there is one (If-None-Match), and never removed by a
+  writer that did not write it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import secrets
 import tempfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, wait
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from registry_core.storage.errors import KeyMissing, ObjectDamaged, StorageError, StorageUnavailable
@@ -32,7 +34,7 @@ SMALLEST_PART = 5 * MIB  # S3 accepts less for the last part only
 PART = 8 * MIB
 MOST_PARTS = 10_000
 _IN_FLIGHT = 2
-_IN_MEMORY = MIB  # of a spool; the rest of it is an unnamed temporary file
+_IN_MEMORY = MIB  # of a spool; more of it goes to an unnamed temporary file
 
 
 def part_size(number: int) -> int:
@@ -41,15 +43,9 @@ def part_size(number: int) -> int:
 
 
 def may_be_part(size: int, number: int) -> bool:
-    """May the end of a request become a part, though smaller than a full one? In the second half of the
-    numbers only full ones may: otherwise many small requests would use them up before 5 TiB are reached."""
+    """May the rest of a request become a part? In the second half of the numbers only a full one may: many
+    small requests would otherwise use them up before 5 TiB are reached."""
     return size >= (SMALLEST_PART if number <= MOST_PARTS // 2 else part_size(number))
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    name: str
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,137 +54,136 @@ class Part:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Tail:
+    name: str
+    size: int
+    etag: str  # a tail of the same name that another request stored is not this one
+
+
 class S3Writer:
+    """`state` is what `suspend` returned; ObjectDamaged when what it names is not there, or is another's by
+    now."""
+
     def __init__(self, bucket: Bucket, pool: Executor, key: str, offset: int, state: dict[str, Any]) -> None:
         self._bucket, self._pool, self._key = bucket, pool, key
         self._upload: str | None = state.get("upload")
-        self._untidy = self._upload is not None
+        self._mark: str = state.get("mark") or secrets.token_hex(8)
         self._parts = [Part(etag, size) for etag, size in state.get("parts", ())]
         self._parts_size = sum(part.size for part in self._parts)
-        self._rest = Rest(**state["rest"]) if state.get("rest") else None
-        self._flying: deque[tuple[int, Future[str]]] = deque()
-        self._spooled = 0
+        self._tail = Tail(**state["tail"]) if state.get("tail") else None
         self._cut(offset)
-        self._there = self._find(self._rest) if self._rest else 0
-        # Where a failure falls back to: the stored rest is good as long as no part contains it.
-        self._resumed = (len(self._parts), self._rest)
-        self._spool = _spool()
+        # Where a failure falls back to: the tail is good as long as no part contains it.
+        self._resumed = (len(self._parts), self._tail)
+        self._flying: deque[tuple[int, Future[str]]] = deque()
+        self._failed = self._finished = False
+        self._spool, self._spooled = _spool(), 0
+        if self._tail:
+            self._read_tail(self._tail)
 
     @property
     def offset(self) -> int:
-        flying = sum(size for size, _ in self._flying)
-        rest = self._rest.size if self._rest else 0
-        return self._parts_size + flying + self._spooled + rest
+        return self._parts_size + sum(size for size, _ in self._flying) + self._spooled
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._read_rest()
-        self._append(memoryview(data).cast("B"))
+        self._check_usable()
+        view = memoryview(data).cast("B")
+        while view:
+            full = part_size(self._next_number)
+            piece = view[: full - self._spooled]
+            self._gather(piece)
+            view = view[len(piece) :]
+            if self._spooled == full:
+                self._send()
 
     def suspend(self) -> dict[str, Any]:
-        if self._spooled and self._has_parts and may_be_part(self._spooled, self._next_number):
-            self._send()
-        self._land_all()
-        if self._spooled:
-            self._rest = self._store_rest()
-        self._spool.close()
+        if not self._failed:
+            with self._falling_back():
+                if self._has_parts and may_be_part(self._spooled, self._next_number):
+                    self._send()
+                self._land_all()
+                self._tail = self._store_tail() if self._spooled else None
+        self.close()
         return {
             "upload": self._upload,
+            "mark": self._mark,
             "parts": [[part.etag, part.size] for part in self._parts],
-            "rest": {"name": self._rest.name, "size": self._rest.size} if self._rest else None,
+            "tail": asdict(self._tail) if self._tail else None,
         }
 
     def finish(self) -> int:
+        self._check_usable()
         size = self.offset
-        if self._upload is not None and self._has_parts:
-            self._finish_parts(self._upload, size)
-        elif self._rest is None or self._there != size:
-            self._read_rest()
-            self._put(self._key)
-        if self._untidy:
-            self._tidy()
-        self._spool.close()
+        with self._falling_back():
+            if self._upload is not None and self._has_parts:
+                self._complete(self._upload, size)
+            else:
+                self._put_once()
+        self._finished = True
+        self._tidy()
+        self.close()
         return size
 
     def abandon(self) -> None:
         # A part that arrives after the end of its upload may stay in the store: none may be under way.
-        self._fall_back()
-        self._spool.close()
+        wait([future for _, future in self._flying])
         with contextlib.suppress(StorageError):
             if self._upload is not None:
                 self._bucket.abort_upload(self._key, self._upload)
-            if self._untidy:
-                self._tidy()
-            self._bucket.delete([self._key])
+            if self._finished:
+                self._bucket.delete([self._key])
+        self._tidy()
+        self.close()
+
+    def close(self) -> None:
+        self._spool.close()
 
     def _cut(self, offset: int) -> None:
         """Forget what the state holds beyond the offset."""
         while self._parts and self._parts_size - self._parts[-1].size >= offset:
             self._parts_size -= self._parts.pop().size
-            self._rest = None
-        beyond = self._parts_size
-        if beyond > offset:
+            self._tail = None
+        left = offset - self._parts_size
+        if left < 0:
             raise ObjectDamaged(self._key, f"{offset} is inside a part, and S3 cannot shorten one")
-        kept = self._rest.size if self._rest else 0
-        if beyond + kept < offset:
-            raise ObjectDamaged(self._key, f"{offset} bytes were kept and its state has {beyond + kept}")
-        self._rest = Rest(self._rest.name, offset - beyond) if self._rest and offset > beyond else None
+        if left > (self._tail.size if self._tail else 0):
+            raise ObjectDamaged(self._key, f"{offset} bytes were kept and its state has fewer")
+        self._tail = replace(self._tail, size=left) if self._tail and left else None
 
-    def _find(self, rest: Rest) -> int:
-        """The size of the object that begins with the rest."""
-        with contextlib.suppress(KeyMissing):
-            there = self._bucket.size(rest.name)
-            if there >= rest.size:
-                return there
-        # An earlier request completed the object and was not recorded: then the object begins with what was
-        # kept.
-        whole = self._parts_size + rest.size
-        with contextlib.suppress(KeyMissing):
-            there = self._bucket.size(self._key)
-            if there >= whole:
-                self._parts, self._parts_size, self._upload = [], 0, None
-                self._rest = Rest(self._key, whole)
-                return there
-        raise ObjectDamaged(self._key, f"{whole} bytes were kept and their end is gone")
-
-    def _read_rest(self) -> None:
-        if self._rest is None:
-            return
-        rest, self._rest = self._rest, None
+    def _read_tail(self, tail: Tail) -> None:
         try:
-            for piece in self._bucket.get(rest.name, length=rest.size):
-                self._append(memoryview(piece))
-        except (StorageUnavailable, KeyMissing):
-            self._fall_back()
+            for piece in self._bucket.get(tail.name, length=tail.size, etag=tail.etag):
+                self._gather(piece)
+            if self._spooled < tail.size:
+                raise ObjectDamaged(self._key, f"its tail has {self._spooled} of {tail.size} bytes")
+        except KeyMissing:
+            self.close()
+            raise ObjectDamaged(self._key, "its tail is not the one that was kept") from None
+        except BaseException:
+            self.close()
             raise
 
-    def _append(self, view: memoryview) -> None:
-        while view:
-            piece = view[: part_size(self._next_number) - self._spooled]
+    def _gather(self, piece: bytes | memoryview) -> None:
+        with self._falling_back():
             try:
                 self._spool.write(piece)
             except OSError as error:
-                self._fall_back()
                 raise StorageUnavailable(
                     f"The spool of an upload cannot be written: {error.strerror}.",
                     full=error.errno in (errno.ENOSPC, errno.EDQUOT),
                 ) from error
-            self._spooled += len(piece)
-            view = view[len(piece) :]
-            if self._spooled >= part_size(self._next_number):
-                self._send()
+        self._spooled += len(piece)
 
     def _send(self) -> None:
         """Hand the spool to a pool thread, which closes it."""
-        number = self._next_number
-        if number > MOST_PARTS:
-            self._fall_back()
-            raise StorageUnavailable("An object in S3 has at most 10,000 parts and 5 TiB.")
         with self._falling_back():
+            number = self._next_number
+            if number > MOST_PARTS:
+                raise StorageUnavailable("An object in S3 has at most 10,000 parts and 5 TiB.")
             if self._upload is None:
-                self._upload = self._bucket.create_upload(self._key)
-                self._untidy = True
-        while len(self._flying) >= _IN_FLIGHT:
-            self._land()
+                self._upload = self._bucket.create_upload(self._key, self._mark)
+            while len(self._flying) >= _IN_FLIGHT:
+                self._land()
         self._spool.seek(0)
         future = self._pool.submit(_send_part, self._bucket, self._key, self._upload, number, self._spool)
         self._flying.append((self._spooled, future))
@@ -197,43 +192,57 @@ class S3Writer:
     def _land(self) -> None:
         """Wait for the oldest part under way. When it fails those after it are of no use."""
         size, future = self._flying[0]
-        with self._falling_back():
-            etag = future.result()
+        self._keep(future.result(), size)
         self._flying.popleft()
-        self._keep(etag, size)
 
     def _land_all(self) -> None:
         while self._flying:
             self._land()
 
-    def _store_rest(self) -> Rest:
-        if not self._parts:
-            self._put(self._key)
-            return Rest(self._key, self._forget_spool())
+    def _keep(self, etag: str, size: int) -> None:
+        self._parts.append(Part(etag, size))
+        self._parts_size += size
+
+    def _store_tail(self) -> Tail:
         used = self._resumed[1]
-        name = next(self._key + tail for tail in TAILS if used is None or used.name != self._key + tail)
-        self._put(name)
-        return Rest(name, self._forget_spool())
+        if used and (len(self._parts), self._spooled) == (self._resumed[0], used.size):
+            return used  # nothing was added
+        name = next(self._key + suffix for suffix in TAILS if used is None or used.name != self._key + suffix)
+        self._spool.seek(0)
+        return Tail(name, self._spooled, self._bucket.put(name, self._spool))
 
-    def _put(self, name: str) -> None:
-        with self._falling_back():
-            self._spool.seek(0)
-            self._bucket.put(name, self._spool)
-
-    def _finish_parts(self, upload: str, size: int) -> None:
-        self._read_rest()
+    def _complete(self, upload: str, size: int) -> None:
         if self._spooled:
             self._send()
         self._land_all()
-        self._bucket.complete_upload(self._key, upload, [part.etag for part in self._parts], size)
+        etags = [part.etag for part in self._parts]
+        self._bucket.complete_upload(self._key, upload, etags, size, self._mark)
+
+    def _put_once(self) -> None:
+        """An object that is there already comes of an earlier try: fine when it is the same."""
+        self._spool.seek(0)
+        if self._bucket.put_once(self._key, self._spool):
+            return
+        self._spool.seek(0)
+        for piece in self._bucket.get(self._key):
+            if self._spool.read(len(piece)) != piece:
+                raise ObjectDamaged(self._key, "another request has completed it")
+        if self._spool.read(1):
+            raise ObjectDamaged(self._key, "another request has completed it")
 
     def _tidy(self) -> None:
-        """Tails, and uploads that a request began and did not live to record. Best effort: scrub finds what
-        stays."""
+        """Tails, and uploads that a request began and did not live to record. Best effort: `scrub` finds the
+        rest."""
         with contextlib.suppress(StorageError):
-            for _, upload in list(self._bucket.uploads(self._key)):
-                self._bucket.abort_upload(self._key, upload)
-            self._bucket.delete([self._key + tail for tail in TAILS])
+            if self._upload is not None:
+                for _, upload in list(self._bucket.uploads(self._key)):
+                    self._bucket.abort_upload(self._key, upload)
+            if self._upload is not None or self._resumed[1] is not None:
+                self._bucket.delete([self._key + suffix for suffix in TAILS])
+
+    def _check_usable(self) -> None:
+        if self._failed:
+            raise StorageUnavailable("This request has failed; the next one goes on from what is kept.")
 
     @contextlib.contextmanager
     def _falling_back(self) -> Iterator[None]:
@@ -244,29 +253,18 @@ class S3Writer:
             raise
 
     def _fall_back(self) -> None:
-        """After a failure: keep the parts that were taken, in a row from the first, and the rest that is
-        stored."""
+        """Keep the parts that were taken, in a row from the first, and the tail that is stored. Then
+        `suspend` has nothing to send."""
         wait([future for _, future in self._flying])
         for size, future in self._flying:
             if future.exception() is not None:
                 break
             self._keep(future.result(), size)
         self._flying.clear()
-        self._forget_spool()
-        # What a failed call stored after all is not what was found at the beginning.
-        self._there = -1
-        count, rest = self._resumed
-        self._rest = rest if len(self._parts) == count else None
-
-    def _keep(self, etag: str, size: int) -> None:
-        self._parts.append(Part(etag, size))
-        self._parts_size += size
-
-    def _forget_spool(self) -> int:
-        size, self._spooled = self._spooled, 0
-        self._spool.close()
-        self._spool = _spool()
-        return size
+        count, tail = self._resumed
+        self._tail = tail if len(self._parts) == count else None
+        self._spooled = self._tail.size if self._tail else 0
+        self._failed = True
 
     @property
     def _has_parts(self) -> bool:

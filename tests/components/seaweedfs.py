@@ -80,9 +80,10 @@ class SeaweedFS:
         ports = [f"-{role}.port={port}" for role, port in roles]
         server = process.start(
             [_program(), "-logtostderr=true", "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-             *ports, "-master.telemetry=false", "-master.raftHashicorp", "-master.electionTimeout=1s", "-master.heartbeatInterval=100ms",
-             "-master.volumeSizeLimitMB=64", "-volume.max=100", "-volume.preStopSeconds=0", "-filer", "-s3",
-             f"-s3.port={self.port}", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={identities}"],
+             *ports, "-master.telemetry=false", "-master.raftHashicorp", "-master.electionTimeout=1s",
+             "-master.heartbeatInterval=100ms", "-master.volumeSizeLimitMB=64", "-volume.max=100",
+             "-volume.preStopSeconds=0", "-filer", "-s3", f"-s3.port={self.port}", "-s3.port.iceberg=0",
+             "-s3.port.lance=0", f"-s3.config={identities}"],
             self.directory, name="seaweedfs", env=MEMORY,
         )  # fmt: skip
         self.pid = server.pid

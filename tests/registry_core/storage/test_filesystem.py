@@ -49,6 +49,26 @@ class TestFilesystemDriver(StorageDriverSuite):
         assert list(driver.keys()) == [(key, MIB)]
         writer.finish()
 
+    def test_only_one_request_writes(self, driver: Driver) -> None:
+        """The row's lease says who; this holds when it was lost and nobody noticed."""
+        key = new_key()
+        first = driver.open_writer(key)
+        first.write(NOISE[: 2 * MIB])
+        with pytest.raises(StorageUnavailable):
+            driver.open_writer(key)
+        del first  # as a cancelled request would
+        assert driver.size(key) == 2 * MIB
+        driver.open_writer(key).abandon()
+
+    def test_an_upload_removed_meanwhile_is_not_acknowledged(self, driver: Driver) -> None:
+        key = new_key()
+        writer = driver.open_writer(key)
+        writer.write(NOISE[: 2 * MIB])
+        driver.delete([key])
+        with pytest.raises(ObjectDamaged):
+            writer.finish()
+        writer.close()
+
     def test_directories_stay(self, driver: Driver) -> None:
         path = pathlib.Path(driver.local_path(store(driver, b"x")) or "")
         driver.delete(list(listed(driver)))
@@ -274,17 +294,18 @@ def recorded(name, call):
         return result
     return record
 os.fsync = recorded("fsync", os.fsync)
+os.fchmod = recorded("fchmod", os.fchmod)
 os.pwrite = recorded("write", os.pwrite)
 """
-_CALL = re.compile(r"^(?:\d+ +)?(fsync|pwrite64)\(\d+<([^>]+)>.*= \d+$")
+_CALL = re.compile(r"^(?:\d+ +)?(fsync|fchmod|pwrite64)\(\d+<([^>]+)>.*= \d+$")
 
 
 def calls_of_an_upload(tracer: str, root: pathlib.Path, *keys: str) -> list[tuple[str, str]]:
-    """(write or fsync, path) in the order of the calls; several writes of one file in a row are one."""
+    """(call, path) in the order of the calls; several writes of one file in a row are one."""
     script = [f"file://{root}", *keys]
     if tracer == "strace":
         strace = require_program("strace", package="strace")
-        run = [strace, "-f", "-y", "-e", "trace=fsync,pwrite64", sys.executable, "-c", UPLOAD, *script]
+        run = [strace, "-f", "-y", "-e", "trace=fsync,fchmod,pwrite64", sys.executable, "-c", UPLOAD, *script]
         lines = subprocess.run(run, check=True, capture_output=True, text=True).stderr.splitlines()
         found = [match.groups() for line in lines if (match := _CALL.match(line))]
     else:
@@ -313,6 +334,7 @@ def test_a_file_is_synced_then_its_directory_then_what_was_made_for_it(
         ("fsync", f"{root}/objects/ab"),
         ("fsync", f"{root}/objects"),
         ("fsync", root),
+        ("fchmod", f"{root}/{key}"),  # complete, which says that all of it is durable
     ]
 
 
@@ -330,9 +352,11 @@ def test_later_files_cost_two_syncs(tracer: str, tmp_path: pathlib.Path) -> None
         ("fsync", f"{tmp_path}/{first}"),
         ("fsync", str(directory)),
         *(("fsync", str(path)) for path in above),
+        ("fchmod", f"{tmp_path}/{first}"),
         ("write", f"{tmp_path}/{second}"),
         ("fsync", f"{tmp_path}/{second}"),
         ("fsync", str(directory)),
+        ("fchmod", f"{tmp_path}/{second}"),
     ]
 
 
@@ -348,6 +372,7 @@ def test_a_directory_that_another_process_made_is_synced_too(tmp_path: pathlib.P
         ("fsync", str(directory.parent)),
         ("fsync", str(directory.parent.parent)),
         ("fsync", str(tmp_path)),
+        ("fchmod", f"{tmp_path}/{key}"),
     ]
 
 
