@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 from django.conf import settings
@@ -42,17 +43,27 @@ def _component(name: str, answer: Future[None], deadline: float) -> dict[str, st
     return {"name": name, "status": "healthy"}
 
 
-# One thread a component: one that hangs is not asked again until it answered, and holds up no other.
-_threads: dict[str, ThreadPoolExecutor] = {}
+# One thread a component: one that hangs is not asked again until it answered, and holds up no other. Daemons, for a
+# process that ends does not wait for a component that hangs.
 _asked: dict[str, Future[None]] = {}
+_asking = threading.Lock()
 
 
 def _ask(name: str) -> Future[None]:
-    if (asked := _asked.get(name)) is not None and not asked.done():
-        return asked
-    pool = _threads.setdefault(name, ThreadPoolExecutor(1, thread_name_prefix=f"health-{name}"))
-    _asked[name] = pool.submit(CHECKS[name])
-    return _asked[name]
+    with _asking:
+        if (asked := _asked.get(name)) is not None and not asked.done():
+            return asked
+        answer = _asked[name] = Future()
+    threading.Thread(target=_run, args=(CHECKS[name], answer), name=f"health-{name}", daemon=True).start()
+    return answer
+
+
+def _run(check: Callable[[], None], answer: Future[None]) -> None:
+    try:
+        check()
+        answer.set_result(None)
+    except Exception as e:  # noqa: BLE001  see _component
+        answer.set_exception(e)
 
 
 def _check_database() -> None:

@@ -114,7 +114,7 @@ def _value(parameter: Parameter, text: str | None, faults: list[str]) -> Any:
 
 
 def _integer(parameter: Parameter, place: str, text: str, faults: list[str]) -> int:
-    kind = parameter.schema.format or "int64"
+    kind = "int32" if parameter.schema.format == "int32" else "int64"
     limit = _INT32 if kind == "int32" else _INT64
     # 4,300 digits are more than int() takes; 64 bits never need 20.
     number = int(text) if len(text) < 40 and _INTEGER.fullmatch(text) else limit
