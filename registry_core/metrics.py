@@ -16,11 +16,15 @@ SECONDS = Histogram(
 )  # fmt: skip
 DAMAGED = Counter("breakwater_damaged_objects_total", "Stored objects that were found missing or short")
 
+# Anybody can send any word as a method, and each label is kept for ever.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
 _counters: dict[tuple[str, int, str], Counter] = {}
 _timers: dict[tuple[str, str], Histogram] = {}
 
 
 def count(method: str, status: int, operation: str, seconds: float) -> None:
+    method = method if method in _METHODS else "OTHER"
     key = (method, status, operation)
     if (counter := _counters.get(key)) is None:
         counter = _counters[key] = REQUESTS.labels(method, str(status), operation)

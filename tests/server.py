@@ -42,6 +42,7 @@ class Server:
         self.directory = process.run_directory() / f"web-{secrets.token_hex(4)}"
         self.storage = self.directory / "storage"
         self.storage.mkdir(parents=True)
+        (self.directory / "metrics").mkdir()
         self.port = process.free_port()
         self.host = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.host}"
@@ -58,6 +59,7 @@ class Server:
             "BREAKWATER_STORAGE": f"file://{self.storage}",
             "BREAKWATER_GC_GRACE": "0",
             "BREAKWATER_WORKERS": "2",
+            "PROMETHEUS_MULTIPROC_DIR": str(self.directory / "metrics"),
             **environment,
         }
 

@@ -64,9 +64,8 @@ def find_route(path: str) -> tuple[Route, str, str] | None:
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     began = time.perf_counter()
     request = Request(scope, receive, send)
-    operation = "v2_others"
     try:
-        operation = await _dispatch(request)
+        await _dispatch(request)
     except errors.RegistryError as e:
         await _refuse(request, e)
     except ClientGone:
@@ -74,7 +73,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     except Exception:
         log.exception("request failed", extra={"fields": {"method": request.method, "path": request.path[:300]}})
         await _refuse(request, errors.RegistryError())
-    metrics.count(request.method, request.status, operation, time.perf_counter() - began)
+    metrics.count(request.method, request.status, request.operation, time.perf_counter() - began)
 
 
 async def _refuse(request: Request, error: errors.RegistryError) -> None:
@@ -88,23 +87,24 @@ async def _refuse(request: Request, error: errors.RegistryError) -> None:
         await request.refuse(error)
 
 
-async def _dispatch(request: Request) -> str:
+async def _dispatch(request: Request) -> None:
     path = request.path
     if path in ("/v2/", "/v2"):
         await _ping(request)
-        return "v2_others"
+        return
     if path in ("/v2/_catalog", "/v2/_catalog/"):
+        request.operation = "v2_catalog"
         _check_method(request, ("GET",))
         await catalog.get(request)
-        return "v2_catalog"
+        return
     _check_path(path)
     found = find_route(path)
     if found is None:
         raise errors.NotFound(f"un-recognized request: {request.method} {path[:300]}", {"fix": _FORMS})
     route, repository, last = found
+    request.operation = route.operation
     _check_method(request, route.handlers)
     await route.handlers[request.method](request, parse_repository(repository), last)
-    return route.operation
 
 
 async def _ping(request: Request) -> None:

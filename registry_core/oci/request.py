@@ -23,6 +23,7 @@ JSON: Header = (b"content-type", b"application/json; charset=utf-8")
 IDLE = 60.0  # seconds without a byte of the body
 SLOWEST = 1024  # bytes a second, over IDLE seconds
 CHUNK = 1 << 20
+PARAMETERS = 64
 
 
 class ClientGone(Exception):
@@ -32,8 +33,8 @@ class ClientGone(Exception):
 class Request:
     """Headers are looked up by lower-case name; values are latin-1 text as HTTP has it."""
 
-    __slots__ = ("_headers", "_query", "address", "base_url", "id", "method", "path", "receive", "scope", "send",
-                 "started", "status")  # fmt: skip
+    __slots__ = ("_headers", "_query", "address", "base_url", "id", "method", "operation", "path", "receive", "scope",
+                 "send", "started", "status")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope, self.receive, self.send = scope, receive, send
@@ -44,6 +45,7 @@ class Request:
         self.address: str = scope["client"][0] if scope.get("client") else ""
         self.base_url: str = scope["breakwater.base_url"]
         self.id = _request_id(self._headers.get(b"x-request-id"))
+        self.operation = "v2_others"
         self.started = False
         self.status = 0
 
@@ -54,7 +56,10 @@ class Request:
     def query(self) -> dict[str, list[str]]:
         if self._query is None:
             text = self.scope["query_string"].decode("latin-1")
-            self._query = urllib.parse.parse_qs(text, keep_blank_values=True, max_num_fields=64)
+            try:
+                self._query = urllib.parse.parse_qs(text, keep_blank_values=True, max_num_fields=PARAMETERS)
+            except ValueError as e:
+                raise errors.BadRequest(f"at most {PARAMETERS} parameters", {"limit": PARAMETERS}) from e
         return self._query
 
     def parameter(self, name: str) -> str | None:
