@@ -85,7 +85,7 @@ LANGUAGE_CODE = "en"
 USE_I18N = False
 TEMPLATES: list[dict[str, Any]] = []
 LOGGING_CONFIG = "config.logs.configure"
-LOGGING: dict[str, Any] = {}
+LOGGING: dict[str, Any] = {"version": 1}  # empty settings are not passed on to the function above
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["api.authentication.Credentials"],

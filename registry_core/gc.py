@@ -7,6 +7,7 @@ written while we waited is seen. Storage is touched after the commit, and only w
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -104,7 +105,8 @@ def _condemn_blobs(cursor: Any, dead: list[int]) -> None:
 
 
 @retrying
-def _claim_objects(limit: int) -> list[tuple[str, int, dict[str, Any]]]:
+def _claim_objects(limit: int) -> list[tuple[str, int, str]]:
+    """(key, size, the driver's state as JSON text), not claimed again by anybody for CLAIM seconds."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE registry_core_deletedobject SET due_at = now() + %s * interval '1 second', attempts = attempts + 1 "
@@ -112,7 +114,7 @@ def _claim_objects(limit: int) -> list[tuple[str, int, dict[str, Any]]]:
             "LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING key, size, state",
             [CLAIM, limit],
         )
-        claimed: list[tuple[str, int, dict[str, Any]]] = cursor.fetchall()
+        claimed: list[tuple[str, int, str]] = cursor.fetchall()
     return claimed
 
 
@@ -127,7 +129,7 @@ def delete_objects(limit: int = OBJECTS) -> list[int]:
     claimed = _claim_objects(limit)
     if not claimed:
         return []
-    states = {key: state for key, _, state in claimed if state}
+    states = {key: json.loads(state) for key, _, state in claimed}
     try:
         gone = driver().delete([key for key, _, _ in claimed], states)
     except StorageUnavailable as e:

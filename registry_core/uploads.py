@@ -79,7 +79,8 @@ def _arguments(grant: hooks.Grant, name: RepositoryName, upload_id: uuid.UUID) -
 
 def _session(row: tuple[Any, ...]) -> Session:
     upload_id, repository_id, key, algorithm, offset, content_digest, state = row
-    return Session(upload_id, repository_id, key, algorithm, offset, content_digest, state)
+    # A cursor gives JSON columns as text: Django leaves their decoding to its fields.
+    return Session(upload_id, repository_id, key, algorithm, offset, content_digest, json.loads(state))
 
 
 def _unknown(upload_id: uuid.UUID) -> errors.BlobUploadUnknown:
@@ -264,7 +265,7 @@ def condemn(
     key: str,
     size: int,
     digest: str = "",
-    state: dict[str, Any] | None = None,
+    state: str = "{}",
     not_before: datetime | None = None,
 ) -> None:
     """A key's bytes go once DELETE_DELAY has passed; from here on the ledger counts them as waiting for deletion.
@@ -275,7 +276,7 @@ def condemn(
         cursor.execute(
             "INSERT INTO registry_core_deletedobject (key, size, digest, state, due_at, attempts) "
             "VALUES (%s, %s, %s, %s, greatest(now() + %s * interval '1 second', %s), 0)",
-            [key, size, digest, json.dumps(state or {}), settings.DELETE_DELAY, not_before],
+            [key, size, digest, state, settings.DELETE_DELAY, not_before],
         )
 
 
@@ -299,7 +300,6 @@ def end_session(upload_id: uuid.UUID, *, written: int | None = None) -> None:
         row = cursor.fetchone()
     if row is not None:
         key, offset, state, writer_until = row
-        state = state if isinstance(state, dict) else json.loads(state)
         if written is not None:
             offset, writer_until = written, None
         condemn(key, offset, state=state, not_before=writer_until)
