@@ -153,7 +153,7 @@ class Server:
 
     def token(self, pair: Pair | None, *scopes: str) -> str:
         """`scopes`: `repository:<name>:<actions>`."""
-        query = [("service", "harbor-registry"), *(("scope", scope) for scope in scopes)]
+        query = {"service": "harbor-registry", "scope": scopes}
         answer = httpx.get(f"{self.url}/service/token", params=query, auth=pair)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["token"])

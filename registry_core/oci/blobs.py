@@ -41,7 +41,7 @@ async def get(request: Request, name: RepositoryName, reference: str) -> None:
         (b"docker-content-digest", digest.encode()),
         (b"etag", f'"{digest}"'.encode()),
     ]
-    if request.header("if-none-match").strip('W/"') == digest:
+    if request.already_has(digest):
         await request.answer(304, identity)
         return
     await _send(request, blob, [*identity, (b"accept-ranges", b"bytes"), (b"content-type", OCTETS.encode())])

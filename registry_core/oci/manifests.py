@@ -20,7 +20,7 @@ async def get(request: Request, name: RepositoryName, reference: str) -> None:
     stored = await _find(grant, name, reference)
     for check in hooks.pull_checks:
         await check(grant, name, stored)
-    if request.header("if-none-match").strip('W/"') == stored.digest:
+    if request.already_has(stored.digest):
         await request.answer(304, stored.headers[2:])
         return
     await request.answer(200, stored.headers, stored.payload)

@@ -66,6 +66,12 @@ class Request:
         values = self.query.get(name)
         return values[0] if values else None
 
+    def already_has(self, digest: str) -> bool:
+        """If-None-Match names it (RFC 9110 13.1.2), with or without the quotes that some clients leave out."""
+        text = self.header("if-none-match").strip()
+        tags = (tag.strip().removeprefix("W/").strip('"') for tag in text.split(","))
+        return text == "*" or (bool(text) and digest in tags)
+
     def caller(self, mount_from: str = "") -> Caller:
         return Caller(
             self.header("authorization"), self.address, self.base_url, self.method, self.path,

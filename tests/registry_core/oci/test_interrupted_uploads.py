@@ -90,8 +90,9 @@ def test_one_request_writes_at_a_time(
         assert_refused(second, 416, "RANGE_INVALID", offset=10)
         assert second.headers["Range"] == "0-9"
         first.sendall(data[50:60])
-        assert "202 Accepted" in (answer := answer_of(first))
-        assert "range: 0-59" in answer.lower()
+        head = answer_of(first)
+        assert head.startswith("HTTP/1.1 202")
+        assert "range: 0-59" in head.lower()
     answer = repository.client.put(location, params={"digest": digest_of(data)}, content=data[60:])
     assert answer.status_code == 201
     assert repository.get(f"blobs/{digest_of(data)}").content == data
