@@ -9,12 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from django.db import connections
 from django.utils import timezone
 from pytest_django import Settings
 
-from registry_core import configuration, epochs, keys, tokens
+from registry_core import configuration, epochs, hot_reads, keys, tokens
 from registry_core.models import TokenKey
 from tests import hot
 
@@ -131,14 +132,14 @@ def test_another_secret_key_makes_a_new_key_and_keeps_the_old_public_one(setting
 def test_unknown_keys_are_looked_for_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     keys.signing_key()
     reads = []
-    real = keys.hot_reads.fetch
+    real = hot_reads.fetch
 
     async def counted(sql: str, *args: Any) -> Any:
         reads.append(sql)
         return await real(sql, *args)
 
-    monkeypatch.setattr(keys.hot_reads, "fetch", counted)
-    stranger = keys.rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    monkeypatch.setattr(hot_reads, "fetch", counted)
+    stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     forged = tokens.sign(claims(), stranger, tokens.key_id(stranger.public_key()))
 
     async def try_often() -> None:
