@@ -26,7 +26,7 @@ async def authorize(caller: Caller, name: RepositoryName, action: Action) -> Gra
         await epochs.refresh()
     if not caller.authorization:
         raise await _challenge_for(caller, name, action)
-    session = sessions.known(caller.authorization)
+    session = sessions.known(caller.authorization, caller.address)
     if session is None:
         session = await sessions.find(caller.authorization, caller.address)
     right = session.known_right(name)

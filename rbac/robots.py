@@ -95,7 +95,11 @@ def _find_place(level: str, entry: Mapping[str, Any]) -> Project | None:
 
 
 def _stored(entry: Mapping[str, Any], project: Project | None) -> dict[str, Any]:
-    access = [{k: one[k] for k in ("resource", "action", "effect") if one.get(k)} for one in entry["access"]]
+    access: list[dict[str, str]] = []
+    for one in entry["access"]:
+        kept = {k: one[k] for k in ("resource", "action", "effect") if one.get(k)}
+        if kept not in access:
+            access.append(kept)
     stored = {"kind": entry["kind"], "namespace": entry["namespace"], "access": access}
     return stored | {"namespace_id": project.namespace_id} if project else stored
 

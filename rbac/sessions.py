@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rbac import rights
-from rbac.authn import basic
+from rbac.authn import basic, local, lockout
 from rbac.catalogue import Permission
 from rbac.permissions import NOBODY, held
 from registry_core import configuration, epochs, keys, tokens
@@ -65,7 +65,8 @@ class Session:
     """`names` is None when the credential is good for whatever its principal may do (Basic, and nobody's).
 
     `issued` is the change that the token's own words are true as of. They are not enough when it says that a
-    network limit applies: it does not say which.
+    network limit applies: it does not say which. `guessable` is the name under which a chosen secret signed in:
+    failures of others from the same network refuse it as well (design 5).
     """
 
     principal: Principal = ANONYMOUS
@@ -75,6 +76,7 @@ class Session:
     names: Mapping[str, Named] | None = None
     issued: int = 0
     is_limited: bool = False
+    guessable: str = ""
     rights: dict[str, Right] = field(default_factory=dict)
 
     @property
@@ -112,17 +114,19 @@ def _index(authorization: str) -> bytes | str:
     return hmac.digest(_process_key, authorization.encode(), "sha256")
 
 
-def known(authorization: str) -> Session | None:
+def known(authorization: str, address: str) -> Session | None:
     """The session behind a header if it is known and still true; no input or output."""
     if not authorization:
         return nobody
     session = _sessions.get(_index(authorization))
-    return session if session is not None and session.is_current() else None
+    if session is None or not session.is_current():
+        return None
+    return None if session.guessable and lockout.is_locked(session.guessable, address) else session
 
 
 async def find(authorization: str, address: str) -> Session:
     """The session behind a header; nobody's when it is absent or bad (contract 1.4)."""
-    session = known(authorization)
+    session = known(authorization, address)
     if session is not None:
         return session
     index = _index(authorization)
@@ -145,8 +149,13 @@ async def _open_basic(authorization: str, address: str) -> Session | None:
     account = await basic.sign_in_hot(*pair, address)
     if account is None:
         return None
-    ends = min(time.time() + BASIC_SECONDS, account.expires_at)
-    return Session(account.principal, account.networks, ends, seq)
+    return Session(
+        account.principal,
+        account.networks,
+        min(time.time() + BASIC_SECONDS, account.expires_at),
+        seq,
+        guessable=pair[0] if local.is_hash(account.hashes[0]) else "",
+    )
 
 
 async def _open_token(token: str) -> Session | None:

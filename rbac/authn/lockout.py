@@ -6,6 +6,7 @@ round trip. Pairs that share a slot push each other out; a pair that is pushed o
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 import mmap
@@ -54,6 +55,7 @@ def _read(pair: int) -> tuple[int, float, int]:
     return known, until, failures
 
 
+@functools.lru_cache(maxsize=4096)
 def _pair(name: str, address: str) -> int:
     digest = hashlib.blake2b(f"{name}\0{_network(address)}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") or 1

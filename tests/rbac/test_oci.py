@@ -417,7 +417,7 @@ def test_revocation_reaches_a_token_in_use(cause: str) -> None:
 
     async def use_change_use() -> None:
         await _ask(caller(token, method="PUT"), case.name, "push")
-        assert sessions.known(token) is not None
+        assert sessions.known(token, HOME) is not None
         await hot.elsewhere(lambda: change(case))
         with pytest.raises((errors.Unauthorized, errors.Denied)):
             await _ask(caller(token, method="PUT"), case.name, "push")
@@ -471,11 +471,11 @@ def test_a_change_of_somebody_else_is_no_reason_to_ask_again() -> None:
 
     async def use_change_use() -> None:
         await _ask(caller(token), case.name, "push")
-        before = sessions.known(token)
+        before = sessions.known(token, HOME)
         await hot.elsewhere(lambda: actions.set_sysadmin(ADMIN, root, flag=False))
         with Counted() as counted:
             await _ask(caller(token), case.name, "push")
-        assert sessions.known(token) is before
+        assert sessions.known(token, HOME) is before
         assert counted.reads == ["registry_core_epochchange"]
 
     hot.run(use_change_use)
@@ -660,6 +660,23 @@ def test_a_password_is_computed_in_one_thread_and_then_known() -> None:
     hot.run(use)
 
 
+def test_a_failure_refuses_the_known_password_from_there_and_not_a_token() -> None:
+    case = Case()
+    token = token_of(case.person, case.name)
+    wrong = "Basic " + base64.b64encode(f"{case.person.name}:Wrong-1x".encode()).decode()
+
+    async def use() -> None:
+        await _ask(caller(case.person.basic), case.name, "push")
+        await _ask(caller(case.person.basic, AWAY), case.name, "push")
+        for authorization in (wrong, case.person.basic):
+            with pytest.raises(errors.Unauthorized):
+                await _ask(caller(authorization), case.name, "push")
+        await _ask(caller(token), case.name, "push")
+        await _ask(caller(case.person.basic, AWAY), case.name, "push")
+
+    hot.run(use)
+
+
 def test_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "MAX_SESSIONS", 5)
     headers = [token_of(None, f"library/app{i}") for i in range(8)]
@@ -680,7 +697,7 @@ def test_rights_of_one_session_are_bounded(bob: Person, monkeypatch: pytest.Monk
     async def use() -> None:
         for project in projects:
             await _ask(caller(bob.basic), f"{project.name}/app", "pull")
-        session = sessions.known(bob.basic)
+        session = sessions.known(bob.basic, HOME)
         assert session is not None
         assert len(session.rights) <= 3
 
