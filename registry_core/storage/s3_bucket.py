@@ -118,6 +118,8 @@ class Bucket:
             if _code(error) not in ("NotImplemented", "501"):
                 raise
             # A store that cannot promise it. The writer lease is then all that keeps requests apart.
+            if "Body" in arguments:
+                arguments["Body"].seek(0)  # the refused call has read it
             call(**arguments)
         return True
 

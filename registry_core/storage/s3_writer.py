@@ -67,6 +67,7 @@ class S3Writer:
 
     def __init__(self, bucket: Bucket, pool: Executor, key: str, offset: int, state: dict[str, Any]) -> None:
         self._bucket, self._pool, self._key = bucket, pool, key
+        self._spool, self._spooled = _spool(), 0
         self._upload: str | None = state.get("upload")
         self._mark: str = state.get("mark") or secrets.token_hex(8)
         self._parts = [Part(etag, size) for etag, size in state.get("parts", ())]
@@ -77,7 +78,6 @@ class S3Writer:
         self._resumed = (len(self._parts), self._tail)
         self._flying: deque[tuple[int, Future[str]]] = deque()
         self._failed = self._finished = False
-        self._spool, self._spooled = _spool(), 0
         if self._tail:
             self._read_tail(self._tail)
 
@@ -138,6 +138,9 @@ class S3Writer:
     def close(self) -> None:
         self._spool.close()
 
+    # A request that is cancelled between two calls, and one whose state names what is gone.
+    __del__ = close
+
     def _cut(self, offset: int) -> None:
         """Forget what the state holds beyond the offset."""
         while self._parts and self._parts_size - self._parts[-1].size >= offset:
@@ -157,11 +160,7 @@ class S3Writer:
             if self._spooled < tail.size:
                 raise ObjectDamaged(self._key, f"its tail has {self._spooled} of {tail.size} bytes")
         except KeyMissing:
-            self.close()
             raise ObjectDamaged(self._key, "its tail is not the one that was kept") from None
-        except BaseException:
-            self.close()
-            raise
 
     def _gather(self, piece: bytes | memoryview) -> None:
         with self._falling_back():
