@@ -17,22 +17,23 @@ _ROWS = 2000
 _INDEX: Header = (b"content-type", OCI_INDEX.encode())
 
 # By subject, and by the tag that clients write where a registry knows no referrers (`sha256-<hex>`: an index of them).
-_REFERRERS = """
+_FOUND = """
+WITH r AS (SELECT id FROM registry_core_repository WHERE namespace_id = $1 AND path = $2), found AS (
+    SELECT a.id FROM r JOIN registry_core_artifact a ON a.repository_id = r.id
+    WHERE a.subject_digest = $3 AND a.subject_digest <> ''
+    UNION
+    SELECT c.child_id FROM r JOIN registry_core_tag t ON t.repository_id = r.id AND t.name = $4
+    JOIN registry_core_artifactchild c ON c.artifact_id = t.artifact_id WHERE c.child_id IS NOT NULL)
+"""
+_REFERRERS = f"""
+{_FOUND}
 SELECT a.id, a.digest, a.media_type, coalesce(nullif(a.artifact_type, ''), a.config_media_type) AS artifact_type,
        octet_length(a.payload) AS size, a.annotations::text AS annotations
-FROM registry_core_repository r JOIN registry_core_artifact a ON a.repository_id = r.id
-WHERE r.namespace_id = $1 AND r.path = $2 AND a.id > $5 AND (
-    (a.subject_digest = $3 AND a.subject_digest <> '')
-    OR a.id IN (SELECT c.child_id FROM registry_core_tag t
-                JOIN registry_core_artifactchild c ON c.artifact_id = t.artifact_id
-                WHERE t.repository_id = r.id AND t.name = $4 AND c.child_id IS NOT NULL))
-  AND ($6 = '' OR coalesce(nullif(a.artifact_type, ''), a.config_media_type) = $6)
+FROM found JOIN registry_core_artifact a ON a.id = found.id
+WHERE a.id > $5 AND ($6 = '' OR coalesce(nullif(a.artifact_type, ''), a.config_media_type) = $6)
 ORDER BY a.id LIMIT $7
 """
-_TOTAL = """
-SELECT count(*) FROM registry_core_repository r JOIN registry_core_artifact a ON a.repository_id = r.id
-WHERE r.namespace_id = $1 AND r.path = $2 AND a.subject_digest = $3 AND a.subject_digest <> ''
-"""
+_TOTAL = f"{_FOUND} SELECT count(*) FROM found"
 
 
 async def get(request: Request, name: RepositoryName, reference: str) -> None:
@@ -54,7 +55,7 @@ async def get(request: Request, name: RepositoryName, reference: str) -> None:
         headers.append((b"link", f'<{request.path}?{query}>; rel="next"'.encode()))
     total = len(rows)
     if wanted or more is not None or after != "0":
-        total = await hot_reads.fetchval(_TOTAL, grant.namespace_id, name.path, reference)
+        total = await hot_reads.fetchval(_TOTAL, grant.namespace_id, name.path, reference, fallback)
     headers.append((b"x-total-count", str(total).encode()))
     if wanted:
         headers.append((b"oci-filters-applied", b"artifactType"))
