@@ -66,6 +66,12 @@ def _with_children(match: query.Match) -> Q:
     return Q()
 
 
+def _has_icon(match: query.Match) -> Q:
+    if match == query.Exact(_OTHER_ICON):
+        return ~Q(kind__in=list(_ICONS))
+    return Q(kind__in=[kind for kind, icon in _ICONS.items() if match == query.Exact(icon)])
+
+
 def _of_repository(match: query.Match) -> Q:
     if not isinstance(match, query.Exact):
         raise BadRequest("repository_name takes a whole name here")
@@ -85,7 +91,7 @@ FIELDS = query.FieldMap(
         query.Field("repository_name", condition=_of_repository, sortable=False),
         query.Field("digest"),
         query.Field("size", kind="integer"),
-        query.Field("icon", "shown_icon"),
+        query.Field("icon", condition=_has_icon, sortable=False),
         query.Field("push_time", "pushed_at", "time"),
         query.Field("pull_time", "pulled_at", "time"),
         query.Field("tags", condition=_tagged, sortable=False),

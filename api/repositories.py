@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
 from django.db.models import Count, F, Q, QuerySet, Value
@@ -32,6 +31,8 @@ def _named(match: query.Match) -> Q:
         condition |= Q(namespace__name=project, path=path)
     return condition
 
+
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;"})
 
 FIELDS = query.FieldMap(
     [
@@ -98,7 +99,7 @@ def update_repository(call: Call) -> Answer:
     repository = addressing.repository(call, Permission.REPOSITORY_UPDATE)
     # Escaped when stored, as Harbor does: its console showed the text as it is.
     actions.describe_repository(
-        repository, html.escape(call.body.get("description", ""), quote=True), call.by, call.identity.address
+        repository, call.body.get("description", "").translate(_ESCAPES), call.by, call.identity.address
     )
     return Answer()
 

@@ -13,7 +13,7 @@ from rbac import robots
 from rbac.catalogue import Permission
 from rbac.models import Robot
 from rbac.permissions import absent_project, require
-from registry_core import errors
+from registry_core import configuration, errors
 
 FIELDS = query.FieldMap(
     [
@@ -31,10 +31,11 @@ FIELDS = query.FieldMap(
 
 
 def present_robots(rows: list[Robot]) -> list[dict[str, Any]]:
+    prefix = configuration.get("robot_name_prefix")
     return [
         {
             "id": row.pk,
-            "name": robots.full_name(row),
+            "name": prefix + row.name,
             "description": row.description,
             "level": row.level,
             "duration": row.duration,
