@@ -270,6 +270,10 @@ def derived_kind(media_type: str) -> str:
     return match[1].upper()[:MAX_TEXT] if match else "UNKNOWN"
 
 
+# What clients of Harbor find for what a config does not say.
+_IMAGE_ATTRS = {"architecture": "", "author": "", "config": {}, "created": None, "os": ""}
+
+
 def extra_attrs_of(manifest: Manifest, config: bytes | None) -> dict[str, Any] | None:
     """An artifact's `extra_attrs` (contract 3.5); None for indexes, UNKNOWN and SBOM, or an unreadable config."""
     kind = kind_of(manifest)
@@ -282,7 +286,7 @@ def extra_attrs_of(manifest: Manifest, config: bytes | None) -> dict[str, Any] |
     if not isinstance(document, dict):
         return None
     if kind == "IMAGE":
-        document = {k: document.get(k) for k in ("architecture", "author", "config", "created", "os")}
+        document = {k: document.get(k) or empty for k, empty in _IMAGE_ATTRS.items()}
     return storable(document) if not _is_deeper(document, MAX_DEPTH) else None
 
 

@@ -391,7 +391,7 @@ def test_an_image_always_shows_the_same_five_attributes() -> None:
         {"architecture": "arm64", "os": "linux", "rootfs": {}, "config": {"Cmd": ["sh"]}}
     ).encode()
     assert extra_attrs_of(parse(image()), config) == {
-        "architecture": "arm64", "author": None, "config": {"Cmd": ["sh"]}, "created": None, "os": "linux",
+        "architecture": "arm64", "author": "", "config": {"Cmd": ["sh"]}, "created": None, "os": "linux",
     }  # fmt: skip
 
 
