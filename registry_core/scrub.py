@@ -130,9 +130,9 @@ def _lost_blobs() -> Iterator[Finding]:
     )
     for key, digest, size in suspects:
         found = _size_now(key)
-        if found is None:
+        if found is None and _rows("SELECT 1 FROM registry_core_blob WHERE key = %s", [key]):
             yield Finding("missing", key, f"{digest}: no bytes")
-        elif found != size:
+        elif found is not None and found != size:
             yield Finding("short", key, f"{digest}: {found} of {size} bytes")
     whole = _rows(
         "SELECT b.id FROM registry_core_blob b JOIN stored s USING (key) "
@@ -141,6 +141,7 @@ def _lost_blobs() -> Iterator[Finding]:
     for (blob_id,) in whole:
         if _is_whole(blob_id):
             _rows("UPDATE registry_core_blob SET missing_since = NULL WHERE id = %s RETURNING 1", [blob_id])
+            uploads.forget([blob_id])
 
 
 def _is_whole(blob_id: int) -> bool:
@@ -185,8 +186,9 @@ def _digest_of(key: str, algorithm: str) -> str | None:
 
 def _mark_lost(keys: list[str]) -> None:
     if keys:
-        _rows(
+        marked = _rows(
             "UPDATE registry_core_blob SET missing_since = coalesce(missing_since, now()) "
-            "WHERE key = ANY(%s) RETURNING 1",
+            "WHERE key = ANY(%s) RETURNING id",
             [keys],
         )
+        uploads.forget([pk for (pk,) in marked])

@@ -228,8 +228,22 @@ def _join_existing(session: Session, digest: str, size: int) -> int:
                 "UPDATE registry_core_blob SET key = %s, size = %s, missing_since = NULL WHERE id = %s",
                 [session.key, size, blob_id],
             )
+            forget([blob_id])
     condemn(surplus, size, digest)
     return int(blob_id)
+
+
+def forget(blob_ids: list[int]) -> None:
+    """Whatever processes of this host keep about these blobs ends with the running transaction, in every repository."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT r.namespace_id, r.path FROM registry_core_repository r WHERE r.id IN ("
+            "SELECT e.repository_id FROM registry_core_artifactblob e WHERE e.blob_id = ANY(%(blobs)s) UNION "
+            "SELECT l.repository_id FROM registry_core_repositoryblob l WHERE l.blob_id = ANY(%(blobs)s))",
+            {"blobs": blob_ids},
+        )
+        for namespace_id, path in cursor.fetchall():
+            versions.raise_after_commit(namespace_id, path)
 
 
 _LEASE = """

@@ -65,6 +65,8 @@ async def _held_for_push(
 
 
 async def _send(request: Request, blob: lookups.StoredBlob, headers: list[Header]) -> None:
+    if blob.is_missing:
+        raise _damaged(blob, "marked by scrub")
     store = driver()
     path = store.local_path(blob.key)
     if path is not None:

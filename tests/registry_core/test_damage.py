@@ -1,0 +1,169 @@
+"""Bytes that vanish, shrink or rot behind our back: never a 404, always found, healed by the next push (design 2.2)."""
+
+from __future__ import annotations
+
+import pathlib
+
+import httpx
+import pytest
+
+from tests import ledger
+from tests.content import absent_digest, digest_of, new_bytes
+from tests.server import ADMIN, Image, Pair, Repository, Server, assert_refused
+
+
+def file_of(server: Server, data: bytes) -> pathlib.Path:
+    ((key,),) = server.rows("SELECT key FROM registry_core_blob WHERE digest = %s", digest_of(data))
+    return server.storage / key
+
+
+def damage(file: pathlib.Path, how: str) -> None:
+    file.chmod(0o640)
+    match how:
+        case "removed":
+            file.unlink()
+        case "cut short":
+            file.write_bytes(file.read_bytes()[:-1])
+        case "longer":
+            file.write_bytes(file.read_bytes() + b"x")
+        case "rotten":
+            content = bytearray(file.read_bytes())
+            content[5] ^= 1
+            file.write_bytes(content)
+
+
+def scrub(server: Server, *arguments: str) -> tuple[int, str]:
+    done = server.manage("scrub", *arguments)
+    assert done.stderr == "" or done.returncode in (0, 1), done.stderr
+    return done.returncode, done.stdout
+
+
+def damaged_so_far(server: Server) -> float:
+    page = httpx.get(f"{server.url}/metrics", auth=ADMIN).text
+    return sum(
+        float(line.split()[-1])
+        for line in page.splitlines()
+        if line.startswith("breakwater_damaged_objects_total")
+    )
+
+
+@pytest.fixture
+def image(server: Server, repository: Repository, puller: Pair) -> Image:
+    return repository.push_image("v1")
+
+
+@pytest.fixture
+def reader(server: Server, repository: Repository, puller: Pair) -> Repository:
+    return server.repository(repository.name, puller)
+
+
+@pytest.mark.parametrize("how", ["removed", "cut short", "longer"])
+def test_a_damaged_file_is_our_fault_until_a_push_heals_it(
+    server: Server, repository: Repository, reader: Repository, image: Image, robot: Pair, how: str
+) -> None:
+    data = image.layers[0]
+    path = f"blobs/{digest_of(data)}"
+    other = server.repository(f"{repository.name}-2", robot)
+    other.push_image("v1", image)
+    file = file_of(server, data)
+    before = damaged_so_far(server)
+    damage(file, how)
+    for headers in ({}, {"Range": "bytes=0-9"}, {"Range": "bytes=60-"}):
+        answer = reader.get(path, headers=headers)
+        error = assert_refused(answer, 500, "UNKNOWN", digest=digest_of(data))
+        assert "scrub" in error["detail"]["fix"]
+        assert str(server.storage) not in answer.text
+    assert reader.head(path).status_code == 500
+    assert damaged_so_far(server) == before + 4
+    assert "stored object damaged" in server.log
+
+    status, report = scrub(server)
+    assert status == 1
+    assert f"{'missing' if how == 'removed' else 'short':12} {file.relative_to(server.storage)}" in report
+    assert reader.get(path).status_code == 500
+    # A pusher is invited to send the bytes again, and a mount of them becomes an upload.
+    assert repository.head(path).status_code == 404
+    mount = other.post("blobs/uploads/", params={"mount": digest_of(data), "from": repository.name})
+    assert mount.status_code == 202
+    other.push_blob(data)
+    for place in (repository, reader, other):
+        place.assert_holds(image, "v1")
+        assert place.head(path).status_code == 200
+    server.collect()
+    assert not file.exists()
+    assert scrub(server) == (0, scrub(server)[1])
+
+
+def test_rot_is_found_by_reading(
+    server: Server, repository: Repository, reader: Repository, image: Image
+) -> None:
+    data = image.layers[0]
+    damage(file_of(server, data), "rotten")
+    assert scrub(server)[0] == 0  # the size is right
+    status, report = scrub(server, "--verify", "100")
+    assert status == 1
+    assert f"corrupt      {file_of(server, data).relative_to(server.storage)}  {digest_of(data)}" in report
+    assert_refused(reader.get(f"blobs/{digest_of(data)}"), 500, "UNKNOWN")
+    repository.push_blob(data)
+    repository.assert_holds(image, "v1")
+    assert scrub(server, "--verify", "100")[0] == 0
+
+
+def test_bytes_that_come_back_are_good_again(server: Server, reader: Repository, image: Image) -> None:
+    """A disk that was not mounted, a restore."""
+    file = file_of(server, image.layers[0])
+    content = file.read_bytes()
+    file.unlink()
+    assert scrub(server)[0] == 1
+    file.write_bytes(content)
+    assert scrub(server)[0] == 0
+    reader.assert_holds(image, "v1")
+
+
+def test_bytes_without_a_row_are_found_and_removed_when_asked(server: Server) -> None:
+    key = "objects/ab/cd/abcd" + "0" * 28
+    file = server.storage / key
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"left behind")
+    status, report = scrub(server)
+    assert status == 1
+    assert f"orphan       {key}  11 bytes that no row accounts for" in report
+    assert scrub(server, "--condemn-orphans")[0] == 1
+    assert file.exists()
+    server.collect()
+    assert not file.exists()
+    assert scrub(server)[0] == 0
+
+
+def test_an_upload_that_lost_bytes_is_found_and_cannot_be_finished(
+    server: Server, repository: Repository
+) -> None:
+    data = new_bytes(20)
+    location = repository.start_upload()
+    repository.client.patch(location, content=data[:10])
+    ((key,),) = server.rows("SELECT key FROM registry_core_upload WHERE id = %s", location.rpartition("/")[2])
+    damage(server.storage / key, "removed")
+    status, report = scrub(server)
+    assert (status, f"upload-lost  {key}" in report) == (1, True)
+    answer = repository.client.put(location, params={"digest": digest_of(data)}, content=data[10:])
+    assert_refused(answer, 500, "UNKNOWN")
+    assert repository.client.delete(location).status_code == 204
+    assert scrub(server)[0] == 0
+
+
+def test_the_proof_agrees_with_the_one_from_outside(server: Server, repository: Repository) -> None:
+    repository.push_image("v1")
+    location = repository.start_upload()
+    repository.client.patch(location, content=b"12345")
+    repository.client.put(repository.start_upload(), params={"digest": absent_digest()}, content=b"x")
+    ledger.assert_adds_up(server.database, server.storage)
+    status, report = scrub(server, "--verify", "100")
+    ((blobs,),) = server.rows("SELECT count(*) FROM registry_core_blob")
+    assert (status, report.splitlines()) == (
+        0,
+        [f"scrub: clean; {count(server)} objects, {server.stored_bytes()} bytes, {blobs} verified"],
+    )
+
+
+def count(server: Server) -> int:
+    return sum(1 for f in server.storage.rglob("*") if f.is_file() and not f.name.startswith("."))
