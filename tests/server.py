@@ -27,6 +27,7 @@ import psycopg2
 from tests.components import process
 from tests.components.postgres import ADMIN_PASSWORD, ROOT, Postgres
 from tests.content import MANIFEST, digest_of, encode, image_document, new_bytes
+from tests.steps import Actor
 
 Pair = tuple[str, str]
 ADMIN: Pair = ("admin", ADMIN_PASSWORD)
@@ -77,6 +78,8 @@ class Server:
     def stop(self) -> None:
         for client in self._clients:
             client.close()
+        if "actor" in self.__dict__:
+            self.actor.close()
         process.stop(self.pid, seconds=20)
 
     @property
@@ -90,11 +93,18 @@ class Server:
             cwd=ROOT, env=self.environment, check=False, capture_output=True, text=True,
         )  # fmt: skip
 
-    def collect(self) -> str:
-        """One round of the collector; its sentence."""
-        done = self.manage("collect")
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.strip()
+    @functools.cached_property
+    def actor(self) -> Actor:
+        """A process of the registry beside the web ones, as the worker is."""
+        return Actor(self.environment)
+
+    def collect(self) -> dict[str, int]:
+        """One round of the collector; how many blobs, objects and bytes it freed."""
+        return dict(self.actor.do("collect"))
+
+    def scrub(self, percent: float = 0) -> list[list[str]]:
+        """Kind, key and sentence of every finding."""
+        return list(self.actor.do("scrubbed", percent))
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Straight from the tables, committed at once."""

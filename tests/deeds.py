@@ -1,0 +1,156 @@
+"""What a second process of the registry does when tests/steps.py tells it: the verbs of registry_core, called by name.
+
+Run as `python -m tests.deeds` with the registry's environment. Each line that comes in is an order, each that goes out
+its result; an order may ask to be stopped after one of its SQL statements, and goes on when a line comes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+# Log lines go to standard output as well: what is said to the test goes where they do not.
+_results = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+import django  # noqa: E402
+
+django.setup()
+
+from django.db import connection  # noqa: E402
+
+from registry_core import actions, deletions, gc, manifests, scrub, uploads  # noqa: E402
+from registry_core.errors import RegistryError  # noqa: E402
+from registry_core.hooks import Grant, Principal  # noqa: E402
+from registry_core.models import Artifact, Namespace, Repository  # noqa: E402
+from registry_core.references import RepositoryName  # noqa: E402
+from registry_core.store import driver  # noqa: E402
+
+PROJECT = "races"
+
+
+def _grant(who: str) -> Grant:
+    namespace, _ = Namespace.objects.get_or_create(name=PROJECT)
+    actions_ = frozenset({"pull", "push", "delete"})
+    return Grant(Principal(who, "robot", f"r:{who}"), namespace.pk, actions_)
+
+
+def _name(path: str) -> RepositoryName:
+    return RepositoryName(PROJECT, path)
+
+
+def _repository(path: str) -> Repository:
+    return Repository.objects.get(namespace__name=PROJECT, path=path)
+
+
+def _artifact(path: str, digest: str) -> Artifact:
+    return Artifact.objects.get(repository=_repository(path), digest=digest)
+
+
+def push_blob(path: str, who: str, text: str, digest: str) -> None:
+    grant, name = _grant(who), _name(path)
+    session = uploads.start_upload(grant, name)
+    session = uploads.claim_session(grant, name, session.id, session.id)
+    writer = driver().open_writer(session.key)
+    writer.write(text.encode())
+    uploads.commit_upload(grant, name, session, digest, writer.finish(), session.id)
+
+
+def put_manifest(path: str, who: str, payload: str, media_type: str, tags: list[str]) -> str:
+    manifest = manifests.parse_manifest(payload.encode(), media_type)
+    return actions.put_manifest(_grant(who), _name(path), manifest, tags).digest
+
+
+def mount(path: str, who: str, digest: str, source: str) -> bool:
+    grant = _grant(who)
+    return uploads.mount_blob(grant, _name(path), digest, (grant.namespace_id, source))
+
+
+def delete_blob(path: str, who: str, digest: str) -> None:
+    deletions.delete_blob(_grant(who), _name(path), digest)
+
+
+def delete_artifact(path: str, digest: str) -> None:
+    deletions.delete_artifact(_artifact(path, digest), "tests")
+
+
+def delete_tag(path: str, tag: str) -> None:
+    deletions.delete_tag(_repository(path).pk, tag, "tests")
+
+
+def delete_repository(path: str) -> None:
+    deletions.delete_repository(_repository(path).pk, "tests")
+
+
+def add_tag(path: str, digest: str, tag: str) -> None:
+    deletions.add_tag(_artifact(path, digest), tag, "tests")
+
+
+def collect() -> dict[str, int]:
+    gc.tidy()
+    freed = gc.collect()
+    return {"blobs": freed.blobs, "objects": freed.objects, "bytes": freed.bytes}
+
+
+def collect_blobs() -> int:
+    return gc.collect_blobs()
+
+
+def scrubbed(percent: float) -> list[list[str]]:
+    return [[f.kind, f.key, f.what] for f in scrub.scrub(percent=percent).findings]
+
+
+def backend() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+DEEDS: dict[str, Callable[..., Any]] = {
+    f.__name__: f
+    for f in (
+        push_blob, put_manifest, mount, delete_blob, delete_artifact, delete_tag, delete_repository, add_tag, collect,
+        collect_blobs, scrubbed, backend,
+    )
+}  # fmt: skip
+
+
+class Stops:
+    """Says so after the nth statement of an order, and waits for a line."""
+
+    def __init__(self, after: int) -> None:
+        self._left = after
+
+    def __call__(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+        result = execute(sql, params, many, context)
+        self._left -= 1
+        if self._left == 0:
+            say({"stopped": " ".join(str(sql).split())[:100]})
+            sys.stdin.readline()
+        return result
+
+
+def say(what: dict[str, Any]) -> None:
+    _results.write(json.dumps(what) + "\n")
+    _results.flush()
+
+
+def main() -> None:
+    for line in sys.stdin:
+        order = json.loads(line)
+        try:
+            with connection.execute_wrapper(Stops(order["after"])):
+                say({"result": DEEDS[order["deed"]](*order["arguments"])})
+        except RegistryError as e:
+            say({"refused": e.code, "message": e.message})
+        except (Artifact.DoesNotExist, Repository.DoesNotExist) as e:
+            say({"refused": "ABSENT", "message": str(e)})
+
+
+if __name__ == "__main__":
+    main()
