@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
+import re
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import IO, Any
@@ -21,6 +23,7 @@ _CONDITION_FAILED = {"PreconditionFailed", "412"}
 _LOST = {"InvalidPart", "NoSuchUpload"}
 _FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "507"}
 _MARK = "breakwater-upload"
+_MD5 = re.compile(r"[0-9a-f]{32}")
 _TYPE = "application/octet-stream"
 
 
@@ -142,9 +145,11 @@ class Bucket:
             part = self.client.upload_part(**self._at(name), UploadId=upload, PartNumber=number, Body=body)
             return str(part["ETag"])
 
-    def complete_upload(self, name: str, upload: str, etags: Sequence[str], size: int, mark: str) -> None:
+    def complete_upload(
+        self, name: str, upload: str, etags: Sequence[str], size: int, mark: str | None
+    ) -> None:
         """The object is there, or an error. Whatever S3 answers (a time-out, an error in a 200, no such
-        upload because an earlier try got through): an object of this size that came of this upload is a
+        upload because an earlier try got through): an object of this size that came of these parts is a
         success."""
         parts = {"Parts": [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]}
         try:
@@ -154,16 +159,18 @@ class Bucket:
                     raise ObjectDamaged(name, "another request has completed it")
         except StorageError:
             with contextlib.suppress(StorageError):
-                if self._came_of(name, mark) == size:
+                if self._came_of(name, etags, mark) == size:
                     return
             raise
 
-    def _came_of(self, name: str, mark: str) -> int:
-        """The size of the object, if it came of the upload with this mark. A store that forgets marks is
-        believed."""
+    def _came_of(self, name: str, etags: Sequence[str], mark: str | None) -> int:
+        """The size of the object, if it came of these parts: its ETag says so, or, where ETags are no
+        checksums (SSE-KMS), the mark of an upload that no other request has ever known."""
         with self._answers("tell an object's size", name):
             found = self.client.head_object(**self._at(name))
-        return int(found["ContentLength"]) if found.get("Metadata", {}).get(_MARK, mark) == mark else -1
+        is_ours = found["ETag"].strip('"') == _etag_of(etags)
+        is_ours = is_ours or (mark is not None and found.get("Metadata", {}).get(_MARK) == mark)
+        return int(found["ContentLength"]) if is_ours else -1
 
     def abort_upload(self, name: str, upload: str) -> None:
         """One that is not there is one that is aborted."""
@@ -233,6 +240,14 @@ class Bucket:
 
 def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _etag_of(etags: Sequence[str]) -> str:
+    """What S3 gives to an object made of parts with these ETags."""
+    parts = [etag.strip('"') for etag in etags]
+    if not all(_MD5.fullmatch(part) for part in parts):
+        return ""
+    return f"{hashlib.md5(bytes.fromhex(''.join(parts)), usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
 def _nothing() -> Generator[bytes]:

@@ -69,7 +69,7 @@ class S3Writer:
         self._bucket, self._pool, self._key = bucket, pool, key
         self._spool, self._spooled = _spool(), 0
         self._upload: str | None = state.get("upload")
-        self._mark: str = state.get("mark") or secrets.token_hex(8)
+        self._mark: str | None = None
         self._parts = [Part(etag, size) for etag, size in state.get("parts", ())]
         self._parts_size = sum(part.size for part in self._parts)
         self._tail = Tail(**state["tail"]) if state.get("tail") else None
@@ -106,7 +106,6 @@ class S3Writer:
         self.close()
         return {
             "upload": self._upload,
-            "mark": self._mark,
             "parts": [[part.etag, part.size] for part in self._parts],
             "tail": asdict(self._tail) if self._tail else None,
         }
@@ -180,6 +179,7 @@ class S3Writer:
             if number > MOST_PARTS:
                 raise StorageUnavailable("An object in S3 has at most 10,000 parts and 5 TiB.")
             if self._upload is None:
+                self._mark = secrets.token_hex(8)
                 self._upload = self._bucket.create_upload(self._key, self._mark)
             while len(self._flying) >= _IN_FLIGHT:
                 self._land()

@@ -31,12 +31,13 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Instead of the server's. `forward` lets the server do its work first; without a status the connection is cut,
-    after `sent` bytes of the body."""
+    after `sent` bytes of the body. With `etag` the server's own answer is passed on, with another ETag."""
 
     status: int = 0
     body: str = ""
     forward: bool = False
     sent: int | None = None
+    etag: str = ""
 
 
 CUT_BEFORE = Answer()
@@ -102,6 +103,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         answer = self.owner.fault(call)
         if answer is None:
             self._pass(call, body)
+            return
+        if answer.etag:
+            response, content = self._forward(body)
+            response.headers.replace_header("ETag", answer.etag)
+            self._reply(response.status, response.headers.items(), content)
             return
         if answer.forward or answer.sent is not None:
             response, content = self._forward(body)

@@ -360,6 +360,14 @@ def test_later_files_cost_two_syncs(tracer: str, tmp_path: pathlib.Path) -> None
     ]
 
 
+def test_while_directories_are_young_each_file_syncs_them(tmp_path: pathlib.Path) -> None:
+    """Another process could make one within the same tick of the clock that stamps their parents."""
+    calls = calls_of_an_upload("recorder", tmp_path, "objects/ab/cd/one", "objects/ab/cd/two")
+    second = calls[calls.index(("write", f"{tmp_path}/objects/ab/cd/two")) :]
+    assert ("fsync", f"{tmp_path}/objects/ab") in second
+    assert ("fsync", f"{tmp_path}/objects") in second
+
+
 def test_a_directory_that_another_process_made_is_synced_too(tmp_path: pathlib.Path) -> None:
     """It may have been killed before it could: the mtime of the parent tells."""
     directory = tmp_path / "objects" / "ab" / "cd"

@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from registry_core.storage.driver import Driver, ObjectDamaged, StorageUnavailable, Writer, open_driver
+from registry_core.storage.driver import (
+    Driver,
+    ObjectDamaged,
+    StorageError,
+    StorageUnavailable,
+    Writer,
+    open_driver,
+)
 from registry_core.storage.paths import new_key
 from tests.components import process
 from tests.components.seaweedfs import SeaweedFS, seaweedfs
@@ -168,6 +175,35 @@ def test_the_object_of_another_upload_is_not_taken_for_ours(driver: Driver, prox
     writer.abandon()
     assert_holds(driver, key, OTHER_NOISE[: 2 * PART])
     assert list(driver.keys()) == [(key, 2 * PART)]
+
+
+def test_where_etags_are_no_checksums_a_mark_tells(driver: Driver, proxy: S3Proxy) -> None:
+    """With SSE-KMS. An upload that other requests may know of is not believed then."""
+
+    def fault(call: Call) -> Answer | None:
+        return when(COMPLETE, CUT_AFTER)(call) or when("HEAD", Answer(etag='"opaque"'))(call)
+
+    proxy.fault = fault
+    key = store(driver, NOISE[: 2 * PART])
+    assert_holds(driver, key, NOISE[: 2 * PART])
+    key = new_key()
+    state = patch(driver, key, NOISE[: 2 * PART])
+    with pytest.raises(StorageUnavailable):
+        driver.open_writer(key, 2 * PART, state).finish()
+
+
+def test_two_requests_of_one_upload_do_not_swap_their_bytes(driver: Driver) -> None:
+    """The one without the lease completes first, with as many other bytes: the other one must not call them its own."""
+    key = new_key()
+    state = patch(driver, key, NOISE[: PART + MIB])
+    late, writer = (driver.open_writer(key, PART + MIB, state) for _ in range(2))
+    write(late, OTHER_NOISE[: 7 * MIB])
+    write(writer, NOISE[PART + MIB : 2 * PART])
+    assert late.finish() == 2 * PART
+    with pytest.raises(StorageError):
+        writer.finish()
+    assert writer.offset <= 2 * PART
+    writer.close()
 
 
 def test_a_store_without_conditional_writes_works(driver: Driver, proxy: S3Proxy) -> None:
