@@ -14,7 +14,9 @@ from api import accessories, addressing, query
 from api.artifact_tags import present_tags
 from api.contract import PREFIX
 from api.dispatch import Answer, Call, listed, page_headers, search
+from api.labels import present_labels
 from api.pagination import Page
+from projects.models import ArtifactLabel, Label
 from rbac.catalogue import Permission
 from registry_core import deletions
 from registry_core.errors import BadRequest
@@ -57,7 +59,10 @@ def _tagged(match: query.Match) -> Q:
 def _labelled(match: query.Match) -> Q:
     if not isinstance(match, query.AllOf) or not all(isinstance(v, int) for v in match.values):
         raise BadRequest('the value of "labels" query can only be integer list with intersetion relationship')
-    return Q() if not match.values else Q(pk__in=[])  # no artifact has a label yet
+    condition = Q()
+    for label in match.values:
+        condition &= Q(Exists(ArtifactLabel.objects.filter(artifact=OuterRef("pk"), label=label)))
+    return condition
 
 
 def _with_children(match: query.Match) -> Q:
@@ -132,6 +137,11 @@ def present_artifacts(call: Call, rows: list[Artifact]) -> list[dict[str, Any]]:
     children: dict[int, list[ArtifactChild]] = defaultdict(list)
     for child in ArtifactChild.objects.filter(artifact__in=ids).order_by("position"):
         children[child.artifact_id].append(child)
+    labels: dict[int, list[Label]] = defaultdict(list)
+    if call.query.get("with_label"):
+        found_labels = ArtifactLabel.objects.filter(artifact__in=ids).select_related("label")
+        for entry in found_labels.order_by("id"):
+            labels[entry.artifact_id].append(entry.label)
     attached: dict[tuple[int, str], list[Artifact]] = defaultdict(list)
     if call.query.get("with_accessory") and rows:
         digests, homes = {row.digest for row in rows}, {row.repository_id for row in rows}
@@ -142,6 +152,7 @@ def present_artifacts(call: Call, rows: list[Artifact]) -> list[dict[str, Any]]:
         _present(row)
         | {
             "tags": present_tags(tags[row.pk]) or None,
+            "labels": present_labels(labels[row.pk]) or None,
             "references": [_present_child(child) for child in children[row.pk]] or None,
             "accessories": accessories.present_accessories(
                 attached[row.repository_id, row.digest], row.repository.name

@@ -11,6 +11,7 @@ from api import (
     artifact_tags,
     artifacts,
     health,
+    labels,
     landing,
     members,
     metrics,
@@ -23,6 +24,7 @@ from api import (
     robots,
     systeminfo,
     token,
+    usergroups,
     users,
 )
 from api.dispatch import ContractView, View
@@ -66,6 +68,13 @@ OPERATIONS: Mapping[str, View] = {
     "getProjectMember": members.get_project_member,
     "updateProjectMember": members.update_project_member,
     "deleteProjectMember": members.delete_project_member,
+    # usergroup
+    "listUserGroups": usergroups.list_user_groups,
+    "searchUserGroups": usergroups.search_user_groups,
+    "createUserGroup": usergroups.create_user_group,
+    "getUserGroup": usergroups.get_user_group,
+    "updateUserGroup": usergroups.update_user_group,
+    "deleteUserGroup": usergroups.delete_user_group,
     # robot, permissions
     "ListRobot": robots.list_robot,
     "CreateRobot": robots.create_robot,
@@ -89,6 +98,14 @@ OPERATIONS: Mapping[str, View] = {
     "createTag": artifact_tags.create_tag,
     "deleteTag": artifact_tags.delete_tag,
     "listAccessories": accessories.list_accessories,
+    "addLabel": labels.add_label,
+    "removeLabel": labels.remove_label,
+    # label
+    "ListLabels": labels.list_labels,
+    "CreateLabel": labels.create_label,
+    "GetLabelByID": labels.get_label_by_id,
+    "UpdateLabel": labels.update_label,
+    "DeleteLabel": labels.delete_label,
 }
 
 contract_view = ContractView.as_view(operations=OPERATIONS)

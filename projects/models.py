@@ -10,7 +10,15 @@ from typing import ClassVar
 from django.db import models
 from django.db.models.functions import Now
 
-from registry_core.models import Namespace
+from registry_core.models import Artifact, Namespace
+
+
+class LabelQuerySet(models.QuerySet["Label"]):
+    def of_project(self, project_id: int) -> LabelQuerySet:
+        return self.filter(scope=Label.Scope.PROJECT, project_id=project_id)
+
+    def of_all(self) -> LabelQuerySet:
+        return self.filter(scope=Label.Scope.GLOBAL)
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):
@@ -46,3 +54,39 @@ class Project(models.Model):
     @property
     def name(self) -> str:
         return self.namespace.name
+
+
+class Label(models.Model):
+    """A word to mark artifacts with, of one project or of all.
+
+    `project_id` is a number and no foreign key: labels outlive their project (contract 6.8). 0 for a global one.
+    """
+
+    class Scope(models.TextChoices):
+        GLOBAL = "g"
+        PROJECT = "p"
+
+    scope = models.CharField(max_length=1, choices=Scope.choices)
+    project_id = models.BigIntegerField(default=0)
+    name = models.CharField(max_length=128, blank=True)
+    description = models.TextField(blank=True, default="")
+    color = models.CharField(max_length=16, blank=True, default="")
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+
+    objects = LabelQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["scope", "project_id", "name"], name="label_name"),
+        ]
+
+
+class ArtifactLabel(models.Model):
+    artifact = models.ForeignKey(Artifact, on_delete=models.CASCADE, related_name="+")
+    label = models.ForeignKey(Label, on_delete=models.CASCADE, related_name="artifacts")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["artifact", "label"], name="artifact_label"),
+        ]

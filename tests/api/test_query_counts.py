@@ -8,7 +8,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from projects import labels
 from projects.models import Project
+from rbac import groups
 from rbac.models import Member
 from tests.api.conftest import MANIFEST, Api, descriptor, push, push_blob, push_image, push_index
 from tests.builders import make_member, make_person, make_project, make_robot
@@ -32,6 +34,14 @@ def more_robots(project: Project, n: int) -> None:
     make_robot(("library", ["repository:pull"]), ("*", ["repository:pull"]), level="system")
 
 
+def more_labels(project: Project, n: int) -> None:
+    labels.create("g", 0, f"count-{n}")
+
+
+def more_groups(project: Project, n: int) -> None:
+    groups.create(f"count-{n}", 3)
+
+
 def more_project_robots(project: Project, n: int) -> None:
     make_robot(("library", ["repository:pull"]))
 
@@ -45,6 +55,7 @@ def more_artifacts(project: Project, n: int) -> None:
     one, two = push_image(project, "app", f"one-{n}"), push_image(project, "app")
     push_index(project, "app", f"multi-{n}", one, two)
     attach(project, one.pk, n)
+    labels.attach(labels.create("g", 0, f"count-{n}"), one)
 
 
 def attach(project: Project, pk: int, n: int) -> None:
@@ -89,6 +100,8 @@ WITH_ALL = (
         ("/repositories", more_projects),
         ("/projects/library/members", more_members),
         ("/robots", more_robots),
+        ("/labels?scope=g", more_labels),
+        ("/usergroups", more_groups),
         ("/robots?q=Level=project,ProjectID={id}", more_project_robots),
         ("/projects/library/repositories", more_repositories),
         (f"/projects/library/repositories/app/artifacts?{WITH_ALL}", more_artifacts),

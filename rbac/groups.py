@@ -1,0 +1,51 @@
+"""Verbs that change user groups (contract 4.4). Who is in a group is known elsewhere: LDAP, OIDC."""
+
+from __future__ import annotations
+
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from rbac.models import Member, UserGroup
+from registry_core import epochs, errors
+
+MAX_NAME = 255
+
+
+@transaction.atomic
+def create(name: str, kind: int, ldap_dn: str = "") -> UserGroup:
+    """Conflict when the name is taken, by a group of whatever type."""
+    _check_name(name)
+    if kind == UserGroup.Type.LDAP:
+        raise errors.BadRequest(f"LDAP Group DN is not found: DN:{ldap_dn}")  # no directory is configured yet
+    group = UserGroup(name=name, type=kind, ldap_dn=ldap_dn)
+    try:
+        with transaction.atomic():
+            group.save(force_insert=True)
+    except IntegrityError as e:
+        raise errors.Conflict("duplicated user group name") from e
+    return group
+
+
+@transaction.atomic
+def rename(group: UserGroup, name: str) -> None:
+    _check_name(name)
+    try:
+        with transaction.atomic():
+            UserGroup.objects.filter(pk=group.pk).update(name=name, updated_at=Now())
+    except IntegrityError as e:
+        raise errors.Conflict("duplicated user group name") from e
+
+
+@transaction.atomic
+def delete(group: UserGroup) -> None:
+    """With its memberships; the rights in those projects are read again."""
+    places = Member.objects.filter(group=group).values_list("project__namespace", flat=True)
+    subjects = [f"n:{namespace}" for namespace in places]
+    group.delete()
+    if subjects:
+        epochs.raise_epoch(*subjects)
+
+
+def _check_name(name: str) -> None:
+    if len(name) > MAX_NAME:
+        raise errors.BadRequest(f"a group's name may be {MAX_NAME} characters long", {"limit": MAX_NAME})
