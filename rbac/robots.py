@@ -22,6 +22,7 @@ from registry_core.models import Namespace
 
 MAX_DAYS = 2147483646
 MAX_DESCRIPTION = 1024
+MAX_NAME = 190  # with its project's, as stored; see configuration.MAX_PREFIX
 _NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _CATALOGUE = {
     "system": {str(permission) for permission in ROBOT_SYSTEM_PERMISSIONS},
@@ -43,7 +44,7 @@ class Request:
 
 
 def check_name(name: str) -> None:
-    if not _NAME.fullmatch(name) or len(name) > 255:
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
         raise errors.BadRequest("robot name is not in lower case or contains illegal characters")
 
 
@@ -139,7 +140,7 @@ def create(by: Identity, name: str, request: Request, *, description: str = "") 
     secret, now = robot.new_secret(), timezone.now()
     kind, _, number = by.principal.subject.partition(":")
     row = Robot(
-        name=f"{request.project.name}+{name}" if request.project else name,
+        name=_stored_name(name, request.project),
         level=request.level,
         project=request.project,
         description=description,
@@ -201,6 +202,13 @@ def renew_secret(by: Identity, row: Robot, secret: str = "", *, keep_old: bool =
 def delete(by: Identity, row: Robot) -> None:
     Robot.objects.filter(pk=row.pk).delete()
     _changed(by, audit.DELETE, row)
+
+
+def _stored_name(name: str, project: Project | None) -> str:
+    stored = f"{project.name}+{name}" if project else name
+    if len(stored) > MAX_NAME:
+        raise errors.BadRequest(f"the robot's name with its project's is longer than {MAX_NAME} characters")
+    return stored
 
 
 def _expiry(start: float, days: int) -> int:

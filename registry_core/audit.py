@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from django.db import connection
 
 # Harbor's words for operations (contract 6.9).
@@ -32,4 +34,11 @@ def record(
     text = description or f"{operation} {resource_type}: {resource}"
     values: list[str | bool] = [operator or "anonymous", operation, resource_type, resource, text, succeeded]
     with connection.cursor() as cursor:
-        cursor.execute(_RECORD, [*values, namespace_id, address or None])
+        cursor.execute(_RECORD, [*values, namespace_id, _inet(address)])
+
+
+def _inet(address: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:  # a socket file, or nothing at all
+        return None

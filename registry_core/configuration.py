@@ -1,7 +1,7 @@
 """System settings: rows that differ from their defaults (contract 5), cached in each process.
 
 A change raises the epoch of everybody, whose bell the other processes of this host hear at the next read;
-elsewhere what is kept lives for a second.
+elsewhere what is kept lives until that epoch is known, and for a second at most.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
@@ -18,6 +18,7 @@ from registry_core import epochs, errors, hot_reads, versions
 from registry_core.models import Setting
 
 KEPT_SECONDS = 1.0
+MAX_PREFIX = 64  # with a robot's name it must fit into the columns that say who did something
 _ALL = "SELECT name, value FROM registry_core_setting"
 
 
@@ -43,7 +44,8 @@ def _quota(value: int) -> str:
 
 
 def _prefix(value: str) -> str:
-    return "" if value.strip() else "must not be blank"
+    fits = value.strip() and len(value) <= MAX_PREFIX
+    return "" if fits else f"must not be blank, nor longer than {MAX_PREFIX} characters"
 
 
 _POSITIVE = _between(1, 9_999_999_999)
@@ -67,14 +69,26 @@ ITEMS: dict[str, Item] = {
 }
 
 
+class _Moment(NamedTuple):
+    """Taken before a read: a right that is read again because of a change must not meet older settings."""
+
+    bell: int
+    change: int
+    time: float
+
+    @classmethod
+    def now(cls) -> _Moment:
+        return cls(versions.read(versions.EPOCHS), epochs.last_change(epochs.EVERYBODY), time.monotonic())
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
     values: dict[str, Any]
-    bell: int
-    read_at: float
+    as_of: _Moment
 
     def is_good(self) -> bool:
-        return self.bell == versions.read(versions.EPOCHS) and time.monotonic() - self.read_at < KEPT_SECONDS
+        now = _Moment.now()
+        return self.as_of[:2] == now[:2] and now.time - self.as_of.time < KEPT_SECONDS
 
 
 _kept: _Kept | None = None
@@ -92,8 +106,8 @@ async def fetch(name: str) -> Any:
     """`get` for the asynchronous side."""
     item, kept = ITEMS[name], _kept
     if kept is None or not kept.is_good():
-        bell, now = versions.read(versions.EPOCHS), time.monotonic()
-        kept = _keep({r["name"]: json.loads(r["value"]) for r in await hot_reads.fetch(_ALL)}, bell, now)
+        now = _Moment.now()
+        kept = _keep({r["name"]: json.loads(r["value"]) for r in await hot_reads.fetch(_ALL)}, now)
     return kept.values.get(name, item.default)
 
 
@@ -120,14 +134,14 @@ _KINDS = {bool: "true or false", int: "a whole number", str: "text"}
 
 
 def _read() -> _Kept:
-    bell, now = versions.read(versions.EPOCHS), time.monotonic()
+    now = _Moment.now()
     values = dict(Setting.objects.values_list("name", "value"))
     if connection.in_atomic_block:  # may show what is not committed yet
-        return _Kept(values, bell, now)
-    return _keep(values, bell, now)
+        return _Kept(values, now)
+    return _keep(values, now)
 
 
-def _keep(values: dict[str, Any], bell: int, now: float) -> _Kept:
+def _keep(values: dict[str, Any], as_of: _Moment) -> _Kept:
     global _kept  # noqa: PLW0603  one a process
-    _kept = _Kept(values, bell, now)
+    _kept = _Kept(values, as_of)
     return _kept

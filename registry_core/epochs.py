@@ -74,7 +74,11 @@ def is_fresh() -> bool:
 
 async def refresh() -> None:
     """Read what changed; errors.Unavailable when PostgreSQL does not answer."""
+    asked = time.monotonic()
     async with _reading:
+        # Everybody hears the bell at once: whoever waited here takes what was read meanwhile.
+        if _known.read_at >= asked and is_fresh():
+            return
         started, bell = time.monotonic(), versions.read(versions.EPOCHS)
         for row in await hot_reads.fetch(_SINCE, _known.seq):
             _known.changes[row["subject"]] = row["seq"]

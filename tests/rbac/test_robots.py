@@ -23,13 +23,13 @@ def entry(kind: str = "project", namespace: str = "library", access: Any = (PULL
 
 
 # Messages as a real Harbor gives them.
-@pytest.mark.parametrize("name", ["R", "", "a+b", "a b", "a..b", "a/b", "-a", "a-", "x" * 256])
+@pytest.mark.parametrize("name", ["R", "", "a+b", "a b", "a..b", "a/b", "-a", "a-", "x" * 191])
 def test_names(name: str) -> None:
     with pytest.raises(errors.BadRequest, match="robot name is not in lower case or contains illegal"):
         robots.check_name(name)
 
 
-@pytest.mark.parametrize("name", ["r", "a.b", "a_b-c.d", "0", "x" * 255])
+@pytest.mark.parametrize("name", ["r", "a.b", "a_b-c.d", "0", "x" * 190])
 def test_good_names(name: str) -> None:
     robots.check_name(name)
 
