@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from registry_core import configuration, epochs, errors
+from registry_core import configuration, epochs, errors, versions
 from registry_core.models import Setting
 from tests import hot
 
@@ -106,7 +106,7 @@ def test_a_change_on_another_host_is_known_with_its_epoch(monkeypatch: pytest.Mo
     async def watch() -> None:
         assert await configuration.fetch("read_only") is False
         await epochs.refresh()
-        monkeypatch.setattr(configuration.versions, "ring", lambda _: None)
+        monkeypatch.setattr(versions, "ring", lambda _: None)
         await hot.elsewhere(lambda: configuration.set_values({"read_only": True}))
         await epochs.refresh()
         assert await configuration.fetch("read_only") is True
