@@ -48,7 +48,7 @@ def _project_text(call: Call) -> str:
 
 def repository_path(call: Call) -> str:
     """Without the project. The router decoded it once; names with slashes come encoded twice (contract 1.6)."""
-    return urllib.parse.unquote(call.path["repository_name"], errors="replace")
+    return urllib.parse.unquote(call.path["repository_name"], errors="replace").replace("\0", "\ufffd")
 
 
 def find_repository(call: Call, permission: Permission) -> Repository | None:

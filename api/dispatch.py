@@ -23,6 +23,7 @@ from rbac.permissions import Identity, require
 from registry_core import configuration, errors
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+MAX_UNPAGED = 10_000  # rows that page_size=0 shows at once
 _READS = ("GET", "HEAD", "OPTIONS")
 M = TypeVar("M", bound=Model)
 
@@ -85,6 +86,9 @@ def listed(
     """One page of `rows`. `present` gets the whole page, so that what belongs to its rows is fetched at once."""
     page = pagination.Page.of(call.query)
     total = rows.count() if total is None else total
+    if page.size <= 0 and total > MAX_UNPAGED:
+        text = f"a list of {total} is shown in pages only: give page_size (1 to 100)"
+        raise errors.BadRequest(text, {"limit_without_pages": MAX_UNPAGED, "total": total})
     return Answer(present(list(rows[page.part])), headers=page_headers(call, page, total))
 
 

@@ -8,16 +8,16 @@ masked, except 501: an operation of the contract that is not built yet says so.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import DataError
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, HttpResponse, UnreadablePostError
 from rest_framework.exceptions import APIException
 
-from registry_core.errors import BadRequest, ManifestTooLarge, NotFound, RegistryError
+from registry_core.errors import BadRequest, Conflict, ManifestTooLarge, NotFound, RegistryError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -79,25 +79,39 @@ def handle(error: Exception, context: Mapping[str, Any] | None = None) -> HttpRe
 
 
 def _as_registry_error(error: Exception) -> RegistryError | None:
-    match error:
-        case RegistryError():
-            return error
-        case Http404():
-            return NotFound()
-        case RequestDataTooBig():
-            return ManifestTooLarge("the request body is larger than 8 MiB")
-        case UnreadablePostError():
-            return BadRequest("the request body ended early")
-        case DataError():
-            log.warning("a value that no column takes reached the database", exc_info=error)
-            return BadRequest("a value in the request is out of range")
-        case SuspiciousOperation():
-            return BadRequest(str(error))
-        case APIException():
-            translated = RegistryError(str(error.detail))
-            translated.status = error.status_code
-            return translated
+    if isinstance(error, RegistryError):
+        return error
+    if isinstance(error, APIException):
+        translated = RegistryError(str(error.detail))
+        translated.status = error.status_code
+        return translated
+    for kinds, make in _KNOWN:
+        if isinstance(error, kinds):
+            return make(error)
     return None
+
+
+def _unfit(error: Exception) -> RegistryError:
+    log.warning("a value that no column takes reached the database", exc_info=error)
+    return BadRequest("a value in the request is out of range")
+
+
+def _met(error: Exception) -> RegistryError:
+    log.warning("a change met another one", exc_info=error)
+    return Conflict("something that this request needs was changed at the same moment; try again")
+
+
+_KNOWN: tuple[
+    tuple[type[Exception] | tuple[type[Exception], ...], Callable[[Exception], RegistryError]], ...
+] = (
+    (Http404, lambda _: NotFound()),
+    (RequestDataTooBig, lambda _: ManifestTooLarge("the request body is larger than 8 MiB")),
+    (UnreadablePostError, lambda _: BadRequest("the request body ended early")),
+    (DataError, _unfit),
+    (IntegrityError, _met),
+    ((OperationalError, InterfaceError), lambda e: Unavailable(f"the database does not answer: {e}")),
+    (SuspiciousOperation, lambda e: BadRequest(str(e))),
+)
 
 
 def _code(error: RegistryError) -> str:

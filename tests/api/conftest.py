@@ -81,7 +81,7 @@ class Api:
         response = Client(raise_request_exception=False).generic(
             method, uri, data, content_type, headers=sent, QUERY_STRING=query, REQUEST_URI=uri
         )
-        return Reply(response.status_code, dict(response.headers), response.content)
+        return Reply(response.status_code, response.headers, response.content)
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Reply:
         return self.request("GET", path, headers=headers)

@@ -180,6 +180,13 @@ def test_get_an_index(admin: Api, shelf: dict[str, Artifact]) -> None:
     ]  # fmt: skip
 
 
+def test_an_index_weighs_what_its_parts_weigh(admin: Api, shelf: dict[str, Artifact]) -> None:
+    index = shelf["multi"]
+    assert (
+        admin.get(f"{PATH}/multi").body["size"] == len(index.payload) + shelf["one"].size + shelf["two"].size
+    )
+
+
 @pytest.mark.parametrize(
     ("query", "tags", "accessories"),
     [

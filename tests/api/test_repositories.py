@@ -174,6 +174,7 @@ def test_names_encoded_once_and_twice(admin: Api, team: Project, text: str) -> N
         ("ALPHA", "ALPHA"),
         ("absent", "absent"),
         ("team%252Falpha", "team/alpha"),
+        ("a%2500b", "a\ufffdb"),
         ("a%25zz", "a%zz"),
     ],
 )

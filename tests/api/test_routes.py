@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.db import DataError, IntegrityError, OperationalError
 
-from api import contract
+from api import contract, dispatch
 from api.urls import OPERATIONS
 from tests.api.conftest import Api, Reply
 
@@ -161,6 +162,34 @@ def test_an_unforeseen_error_is_masked(
     monkeypatch.setattr("api.systeminfo.driver", break_down)
     assert error(admin.get("/systeminfo")) == (500, "UNKNOWN", "internal server error")
     assert "hunter2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error_type", "status", "code"),
+    [(OperationalError, 503, "UNKNOWN"), (IntegrityError, 409, "CONFLICT"), (DataError, 400, "BAD_REQUEST")],
+)
+def test_what_the_database_says(
+    admin: Api, monkeypatch: pytest.MonkeyPatch, error_type: type[Exception], status: int, code: str
+) -> None:
+    def fail() -> None:
+        raise error_type("secret host db1")
+
+    monkeypatch.setattr("api.systeminfo.driver", fail)
+    reply = admin.get("/systeminfo")
+    assert (reply.status, reply.code) == (status, code)
+    assert "db1" not in reply.message
+    assert ("Retry-After" in reply.headers) is (status == 503)
+
+
+def test_a_list_without_pages_has_a_limit(admin: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "MAX_UNPAGED", 0)
+    assert admin.get("/projects?page_size=100").status == 200
+    for size in (0, -1):
+        reply = admin.get(f"/projects?page_size={size}")
+        assert (reply.status, reply.message) == (
+            400,
+            "a list of 1 is shown in pages only: give page_size (1 to 100)",
+        )
 
 
 def test_link_headers_cannot_be_split(admin: Api) -> None:
