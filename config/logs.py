@@ -36,4 +36,6 @@ def configure(settings: dict[str, Any] | None = None) -> None:
     root.setLevel(logging.INFO)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Django says for every 4xx that there was one; what deserves a line has it from api.errors.
+    logging.getLogger("django.request").setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)
