@@ -59,6 +59,8 @@ def end_run() -> None:
     run = run_directory()
     if (run / "owner").read_text() == str(os.getpid()):
         _end_all(run)
+    for started in _started:  # ended by others meanwhile
+        started.poll()
 
 
 def _end_abandoned(run: pathlib.Path) -> None:

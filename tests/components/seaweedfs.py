@@ -83,7 +83,7 @@ class SeaweedFS:
              *ports, "-master.telemetry=false", "-master.raftHashicorp", "-master.electionTimeout=1s",
              "-master.heartbeatInterval=100ms", "-master.volumeSizeLimitMB=64", "-volume.max=100",
              "-volume.preStopSeconds=0", "-filer", "-s3", f"-s3.port={self.port}", "-s3.port.iceberg=0",
-             "-s3.port.lance=0", f"-s3.config={identities}"],
+             "-s3.port.lance=0", f"-s3.config={identities}", f"-s3.localSocket={self.directory}/s3.sock"],
             self.directory, name="seaweedfs", env=MEMORY,
         )  # fmt: skip
         self.pid = server.pid
