@@ -22,7 +22,7 @@ import django  # noqa: E402
 
 django.setup()
 
-from django.db import connection  # noqa: E402
+from django.db import connection, transaction  # noqa: E402
 
 from registry_core import actions, deletions, gc, manifests, scrub, uploads  # noqa: E402
 from registry_core.errors import RegistryError  # noqa: E402
@@ -105,6 +105,21 @@ def scrubbed(percent: float) -> list[list[str]]:
     return [[f.kind, f.key, f.what] for f in scrub.scrub(percent=percent).findings]
 
 
+def each(orders: list[list[Any]]) -> None:
+    """Several in one go; what is refused stops the rest."""
+    for deed, *arguments in orders:
+        DEEDS[deed](*arguments)
+
+
+def select(sql: str) -> list[tuple[Any, ...]]:
+    """In a transaction that is rolled back."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(sql)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        transaction.set_rollback(True)
+    return found
+
+
 def backend() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
@@ -115,7 +130,7 @@ DEEDS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
         push_blob, put_manifest, mount, delete_blob, delete_artifact, delete_tag, delete_repository, add_tag, collect,
-        collect_blobs, scrubbed, backend,
+        collect_blobs, scrubbed, each, select, backend,
     )
 }  # fmt: skip
 
