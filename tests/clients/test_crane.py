@@ -12,6 +12,15 @@ from tests.clients.programs import Client
 from tests.components.breakwater import ADMIN, Credentials
 from tests.components.go_tools import require_go_tool
 
+# Role number and what it may do with content (contract 4.2): administrator, maintainer, developer, guests.
+ROLES = [
+    (1, {"pull", "push", "delete"}),
+    (4, {"pull", "push", "delete"}),
+    (2, {"pull", "push"}),
+    (3, {"pull"}),
+    (5, {"pull"}),
+]
+
 
 @pytest.fixture
 def crane(home: pathlib.Path) -> Client:
@@ -100,3 +109,22 @@ def test_strangers_are_refused(crane: Client, project: Project, image: Image, st
     crane.run_refused("pull", reference, str(crane.home / "stolen"))
     crane.run("auth", "logout", project.registry.host)
     crane.run_refused("pull", reference, str(crane.home / "stolen"))
+
+
+@pytest.mark.parametrize(("role", "may"), ROLES)
+def test_people_may_what_their_role_says(
+    crane: Client, project: Project, image: Image, role: int, may: set[str]
+) -> None:
+    log_in(crane, project, project.robot)
+    crane.run("push", str(image.layout), project.reference("app", "v1"))
+    log_in(crane, project, project.registry.create_user(member_of={project.name: role}))
+    commands = {
+        "pull": ("manifest", project.reference("app", "v1")),
+        "push": ("push", str(image.layout), project.reference("app", "v2")),
+        "delete": ("delete", project.reference("app", "v1")),
+    }
+    for verb, command in commands.items():
+        if verb in may:
+            crane.run(*command)
+        else:
+            crane.run_refused(*command)
