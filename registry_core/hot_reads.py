@@ -39,14 +39,19 @@ def _options() -> dict[str, Any]:
     }
 
 
+async def _nothing_to_reset(connection: asyncpg.Connection) -> None:
+    """Single reads leave nothing behind; the default would ask the server to forget it, once more a round trip."""
+
+
 async def _pool() -> asyncpg.Pool:
     loop = asyncio.get_running_loop()
     if (pool := _pools.get(loop)) is None:
         async with _opening:
             if (pool := _pools.get(loop)) is None:
                 pool = await asyncpg.create_pool(
-                    min_size=1, max_size=SIZE, max_inactive_connection_lifetime=0, timeout=TIMEOUT, **_options()
-                )
+                    min_size=1, max_size=SIZE, max_inactive_connection_lifetime=0, timeout=TIMEOUT,
+                    reset=_nothing_to_reset, **_options(),
+                )  # fmt: skip
                 _pools[loop] = pool
     return pool
 

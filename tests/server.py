@@ -48,7 +48,7 @@ class Server:
         self.host = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.host}"
         self.database = postgres.clone()
-        self._command = command
+        self.command = command
         self._clients: list[httpx.Client] = []
         self.environment = {
             **os.environ,
@@ -65,7 +65,7 @@ class Server:
         }
 
     def start(self) -> None:
-        server = process.start(self._command, ROOT, name="web", logs=self.directory, env=self.environment)
+        server = process.start(self.command, ROOT, name="web", logs=self.directory, env=self.environment)
         self.pid = server.pid
         process.wait_until(self._answers, server, self.directory / "web.log")
 

@@ -14,7 +14,7 @@ from tests.server import ADMIN, Image, Pair, Repository, Server, assert_refused
 
 def file_of(server: Server, data: bytes) -> pathlib.Path:
     ((key,),) = server.rows("SELECT key FROM registry_core_blob WHERE digest = %s", digest_of(data))
-    return server.storage / key
+    return server.storage / str(key)
 
 
 def damage(file: pathlib.Path, how: str) -> None:

@@ -125,7 +125,7 @@ def race(stage: Stage, plan: Plan) -> list[tuple[str, str]]:
         if not stopped:
             break
     else:
-        raise AssertionError(f"more than {MOST_STATEMENTS} statements: {one}")
+        raise AssertionError(f"more than {MOST_STATEMENTS} statements")
     assert_whole(stage)
     return outcomes
 
