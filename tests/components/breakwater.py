@@ -86,7 +86,8 @@ class Breakwater:
 
     @property
     def log(self) -> str:
-        return (self.home / "up.log").read_text(errors="replace")
+        file = self.home / "up.log"
+        return file.read_text(errors="replace") if file.exists() else ""
 
     def stop(self) -> None:
         process.stop(self.pid, seconds=40)
