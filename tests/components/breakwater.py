@@ -90,7 +90,14 @@ class Breakwater:
         return file.read_text(errors="replace") if file.exists() else ""
 
     def stop(self) -> None:
+        """As Ctrl-C does; nothing that it had started may live longer than the supervisor."""
+        tree = _descendants(self.pid)
         process.stop(self.pid, seconds=40)
+        assert [pid for pid in tree if process.is_running(pid)] == []
+
+    def failures(self) -> list[str]:
+        """What it logged as its own fault; every 5xx is such a line."""
+        return [line for line in self.log.splitlines() if re.search(r'"level": "(error|critical)"', line)]
 
     def kill_tree(self) -> None:
         """kill -9 of the supervisor and of everything below it, at one moment: nobody has time to react."""
@@ -189,11 +196,12 @@ class Breakwater:
 
 @pytest.fixture(scope="session")
 def registry() -> Iterator[Breakwater]:
-    """`make up` with its defaults: embedded servers, storage on files."""
+    """`make up` with its defaults: embedded servers, storage on files. No client brings it to a fault of its own."""
     server = Breakwater()
     try:
         server.start()
         yield server
+        assert server.failures() == []
     finally:
         server.remove()
 
