@@ -11,8 +11,7 @@ from api import addressing, query
 from api.dispatch import Answer, Call, created, listed, search
 from api.errors import NotBuilt
 from projects import actions as project_actions
-from projects.models import Project
-from projects.usage import used_bytes
+from projects.models import Project, Quota
 from rbac import actions
 from rbac.catalogue import ROLES_BY_POWER, Permission
 from rbac.models import Member
@@ -223,6 +222,6 @@ def get_project_summary(call: Call) -> Answer:
         members = Member.objects.filter(project=project).values_list("role").annotate(count=Count("pk"))
         summary |= {_COUNTS[Member.Role(role)]: n for role, n in members if role in _COUNTS}
     if can(call.identity, Permission.QUOTA_READ, project):
-        used = used_bytes(project.namespace_id)
-        summary["quota"] = {"hard": {"storage": project.storage_limit}, "used": {"storage": used}}
+        quota = Quota.objects.get(project=project)
+        summary["quota"] = {"hard": {"storage": quota.hard}, "used": {"storage": quota.used}}
     return Answer(summary)

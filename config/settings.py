@@ -105,4 +105,5 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "registry_core.tasks.sweep", "schedule": 5.0, "options": {"expires": 5}},
+    "prove-quotas": {"task": "projects.tasks.prove_quotas", "schedule": 300.0, "options": {"expires": 300}},
 }

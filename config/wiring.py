@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from projects.policies import quota
 from rbac import oci
 from registry_core import hooks
 
@@ -11,3 +12,6 @@ def connect() -> None:
     hooks.authorize = oci.authorize
     hooks.authorize_catalog = oci.authorize_catalog
     hooks.find_pull_grant = oci.find_pull_grant
+    hooks.push_checks[:] = [quota.check_push]
+    hooks.upload_checks[:] = [quota.check_upload]
+    hooks.bytes_freed[:] = [quota.give_back]

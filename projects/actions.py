@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from projects import metadata
-from projects.models import Project
+from projects.models import Project, Quota
 from registry_core import audit, epochs, errors
 from registry_core.models import Namespace, Repository
 from registry_core.references import is_project_name
@@ -27,7 +27,10 @@ def create(
     address: str = "",
     storage_limit: int = -1,
 ) -> Project:
-    """A new project; Conflict when the name is taken. Its members are the business of rbac."""
+    """A new project; Conflict when the name is taken. Its members are the business of rbac.
+
+    `storage_limit` in bytes, -1 for none.
+    """
     if not is_project_name(name):
         raise errors.BadRequest(
             "project name is not in lower case or contains illegal characters",
@@ -43,8 +46,8 @@ def create(
         owner_name=owner_name,
         public=metadata.is_public(kept),
         metadata=kept,
-        storage_limit=storage_limit,
     )
+    Quota.objects.create(project=project, hard=storage_limit)
     audit.record(by, audit.CREATE, "project", name, namespace_id=namespace.pk, address=address)
     return project
 

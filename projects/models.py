@@ -31,7 +31,6 @@ class Project(models.Model):
 
     The owner is a name and a number, not a foreign key: people are known one layer up (style.md 2).
     `networks` lists the CIDRs that callers must come from; empty means anywhere.
-    `storage_limit` is in bytes, -1 without a limit; it is kept and shown, and enforced once quotas are built.
     """
 
     namespace = models.OneToOneField(Namespace, on_delete=models.PROTECT, related_name="project")
@@ -40,7 +39,6 @@ class Project(models.Model):
     public = models.BooleanField(default=False)
     metadata = models.JSONField(default=dict)
     networks = models.JSONField(default=list)
-    storage_limit = models.BigIntegerField(default=-1, db_default=-1)
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
 
@@ -54,6 +52,21 @@ class Project(models.Model):
     @property
     def name(self) -> str:
         return self.namespace.name
+
+
+class Quota(models.Model):
+    """What a project's artifacts take, and may take, of the storage; bytes (projects/policies/quota.py).
+
+    `hard` is -1 without a limit. `used` counts every digest that the project holds once. `proven_at`: when it was last
+    compared with what the project really holds.
+    """
+
+    project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="quota")
+    hard = models.BigIntegerField(default=-1)
+    used = models.BigIntegerField(default=0)
+    proven_at = models.DateTimeField(db_default=Now())
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
 
 
 class Label(models.Model):

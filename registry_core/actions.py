@@ -14,7 +14,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from registry_core import audit, configuration, errors, events, hooks, versions
+from registry_core import accounting, audit, configuration, errors, events, hooks, versions
 from registry_core.locks import Vanished, name_keys, retrying
 from registry_core.manifests import Manifest, extra_attrs_of, kind_of, storable
 from registry_core.models import Artifact, Repository
@@ -69,10 +69,6 @@ def _put_manifest(
         _adopt_waiting(repository.pk, artifact_id, digest)
     moved = _point_tags(repository.pk, artifact_id, digest, tags, principal.name)
     _end_leases(repository.pk, principal.subject, [b for b, _ in blobs.values()])
-    artifact = Artifact(pk=artifact_id, repository=repository, digest=digest, media_type=manifest.media_type)
-    push = hooks.Push(principal, repository, artifact, tags)
-    for check in hooks.push_checks:
-        check(push)
     if is_new or moved:
         subject = f"{name}:{tags[0]}" if tags else f"{name}@{digest}"
         events.record(
@@ -84,6 +80,13 @@ def _put_manifest(
             namespace_id=grant.namespace_id, address=address,
         )  # fmt: skip
     versions.raise_after_commit(grant.namespace_id, name.path)
+    new_bytes = 0
+    if is_new:
+        held = {digest: len(manifest.payload)} | {d: size for d, (_, size) in blobs.items()}
+        new_bytes = accounting.count_in(grant.namespace_id, held)
+    artifact = Artifact(pk=artifact_id, repository=repository, digest=digest, media_type=manifest.media_type)
+    # Last: what the checks lock is locked by all pushers of a project, and for as short as can be.
+    hooks.check_push(hooks.Push(principal, repository, artifact, tags, new_bytes))
     return Pushed(digest, str(manifest.subject.digest) if manifest.subject else "", tags)
 
 
@@ -143,23 +146,23 @@ _READABLE = """
 """
 
 
-def _lock_blobs(repository_id: int, principal: str, manifest: Manifest) -> dict[str, tuple[int, str]]:
-    """digest → (id, key) of the blobs that the manifest names and this pusher may use here; they stay until commit."""
+def _lock_blobs(repository_id: int, principal: str, manifest: Manifest) -> dict[str, tuple[int, int]]:
+    """digest → (id, size) of the blobs that the manifest names and this pusher may use here; they stay until commit."""
     digests = [str(d.digest) for d in manifest.blobs]
     if not digests:
         return {}
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT b.digest, b.id, b.key FROM registry_core_blob b WHERE b.digest = ANY(%(digests)s) AND {_READABLE} "
-            "ORDER BY b.id FOR KEY SHARE OF b",
+            "SELECT b.digest, b.id, b.size FROM registry_core_blob b "
+            f"WHERE b.digest = ANY(%(digests)s) AND {_READABLE} ORDER BY b.id FOR KEY SHARE OF b",
             {"digests": digests, "repository": repository_id, "principal": principal},
         )
-        return {digest: (pk, key) for digest, pk, key in cursor.fetchall()}
+        return {digest: (pk, size) for digest, pk, size in cursor.fetchall()}
 
 
 def _lock_coming(
-    repository_id: int, principal: str, manifest: Manifest, blobs: dict[str, tuple[int, str]]
-) -> dict[str, tuple[int, str]]:
+    repository_id: int, principal: str, manifest: Manifest, blobs: dict[str, tuple[int, int]]
+) -> dict[str, tuple[int, int]]:
     """Absent parts may be arriving: whoever commits one holds its name, so look again once we hold it."""
     absent = [str(d.digest) for d in manifest.blobs if str(d.digest) not in blobs]
     if not absent:
@@ -171,7 +174,7 @@ def _lock_coming(
     return _lock_blobs(repository_id, principal, manifest)
 
 
-def _check_complete(manifest: Manifest, known: dict[str, int], blobs: dict[str, tuple[int, str]]) -> None:
+def _check_complete(manifest: Manifest, known: dict[str, int], blobs: dict[str, tuple[int, int]]) -> None:
     missing = [str(d.digest) for d in manifest.blobs if d.is_required and str(d.digest) not in blobs]
     missing += [str(d.digest) for d in manifest.children if str(d.digest) not in known]
     if missing:
@@ -214,7 +217,7 @@ def _insert_edges(
     artifact_id: int,
     manifest: Manifest,
     known: dict[str, int],
-    blobs: dict[str, tuple[int, str]],
+    blobs: dict[str, tuple[int, int]],
 ) -> None:
     """One statement a kind, sorted: unsorted rows deadlock (design 3, Locks)."""
     edges = sorted((str(d.digest) for d in manifest.blobs), key=lambda d: (blobs.get(d, (0,))[0], d))

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from registry_core import audit, errors, events, versions
+from registry_core import accounting, audit, errors, events, hooks, versions
 from registry_core.hooks import Grant
 from registry_core.locks import retrying
 from registry_core.models import Artifact, Repository
@@ -101,13 +101,14 @@ def delete_artifact(artifact: Artifact, by: str, address: str = "") -> None:
         doomed = _without_held(cursor, artifact.pk, closure)
         if artifact.pk not in doomed:
             raise errors.InUse(detail=_parents_of(cursor, repository, artifact))
-        _delete_rows(cursor, repository, sorted(doomed), by)
+        digests = _delete_rows(cursor, repository, sorted(doomed), by)
     audit.record(
         by, "delete", "artifact", f"{repository.name}@{artifact.digest}",
         f"delete artifact: {repository.name}@{artifact.digest}",
         namespace_id=repository.namespace_id, address=address,
     )  # fmt: skip
     versions.raise_after_commit(repository.namespace_id, repository.path)
+    hooks.free_bytes(repository.namespace_id, accounting.count_out(repository.namespace_id, digests))
 
 
 def _without_held(cursor: Any, root: int, closure: set[int]) -> set[int]:
@@ -152,7 +153,8 @@ def _parents_of(cursor: Any, repository: Repository, artifact: Artifact) -> dict
     }
 
 
-def _delete_rows(cursor: Any, repository: Repository, ids: list[int], by: str) -> None:
+def _delete_rows(cursor: Any, repository: Repository, ids: list[int], by: str) -> set[str]:
+    """The digests of what went: artifacts, and blobs that they held."""
     cursor.execute(
         "DELETE FROM registry_core_tag t USING registry_core_artifact a "
         "WHERE t.artifact_id = ANY(%s) AND a.id = t.artifact_id RETURNING t.name, a.digest",
@@ -165,7 +167,7 @@ def _delete_rows(cursor: Any, repository: Repository, ids: list[int], by: str) -
         "UPDATE registry_core_artifact SET subject_id = NULL WHERE subject_id = ANY(%s) AND NOT id = ANY(%s)",
         [ids, ids],
     )
-    _free_blobs(cursor, "artifact_id = ANY(%s)", [ids])
+    blobs = _free_blobs(cursor, "artifact_id = ANY(%s)", [ids])
     cursor.execute("DELETE FROM registry_core_artifact WHERE id = ANY(%s) RETURNING digest", [ids])
     by_digest: dict[str, list[str]] = {digest: [] for (digest,) in cursor.fetchall()}
     for name, digest in tags:
@@ -175,17 +177,23 @@ def _delete_rows(cursor: Any, repository: Repository, ids: list[int], by: str) -
             events.ARTIFACT_DELETED, by, repository=repository.name, digest=digest, tags=sorted(names),
             namespace_id=repository.namespace_id,
         )  # fmt: skip
+    return blobs | set(by_digest)
 
 
-def _free_blobs(cursor: Any, condition: str, arguments: list[Any]) -> None:
-    """Take artifact→blob edges away and have the collector look at what they held once the grace is over."""
+def _free_blobs(cursor: Any, condition: str, arguments: list[Any]) -> set[str]:
+    """Take artifact→blob edges away and have the collector look at what they held once the grace is over.
+
+    The digests of what they held.
+    """
     cursor.execute(
-        f"WITH freed AS (DELETE FROM registry_core_artifactblob WHERE {condition} RETURNING blob_id) "
-        "INSERT INTO registry_core_collectorcandidate (blob_id, due_at) "
-        "SELECT DISTINCT blob_id, now() + %s * interval '1 second' FROM freed "
-        "WHERE blob_id IS NOT NULL ORDER BY blob_id",
+        f"WITH freed AS (DELETE FROM registry_core_artifactblob WHERE {condition} RETURNING blob_id, digest), "
+        "queued AS (INSERT INTO registry_core_collectorcandidate (blob_id, due_at) "
+        " SELECT DISTINCT blob_id, now() + %s * interval '1 second' FROM freed "
+        " WHERE blob_id IS NOT NULL ORDER BY blob_id) "
+        "SELECT DISTINCT digest FROM freed WHERE blob_id IS NOT NULL",
         [*arguments, settings.GC_GRACE],
     )
+    return {digest for (digest,) in cursor.fetchall()}
 
 
 def _record_history(repository_id: int, tags: list[tuple[str, str]], by: str) -> None:
@@ -230,7 +238,7 @@ def delete_repository(repository_id: int, by: str, address: str = "") -> None:
             [repository_id],
         )
         ids = [pk for (pk,) in cursor.fetchall()]
-        _delete_rows(cursor, repository, ids, by)
+        digests = _delete_rows(cursor, repository, ids, by)
         cursor.execute(
             "WITH freed AS (DELETE FROM registry_core_repositoryblob WHERE repository_id = %s RETURNING blob_id) "
             "INSERT INTO registry_core_collectorcandidate (blob_id, due_at) "
@@ -247,6 +255,7 @@ def delete_repository(repository_id: int, by: str, address: str = "") -> None:
         namespace_id=repository.namespace_id, address=address,
     )  # fmt: skip
     versions.raise_after_commit(repository.namespace_id, repository.path)
+    hooks.free_bytes(repository.namespace_id, accounting.count_out(repository.namespace_id, digests))
 
 
 @retrying

@@ -1,7 +1,7 @@
 """The seams through which upper packages decide about content; config/wiring.py fills them.
 
 Unfilled they deny and do nothing. `authorize`, `on_miss` and `pull_checks` are async and use hot reads and caches,
-never the ORM; `push_checks` are sync and run inside the transaction of the push.
+never the ORM; the others are sync and run inside the transaction of the change.
 """
 
 from __future__ import annotations
@@ -60,12 +60,30 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """What a push check sees: everything is locked already, nothing is committed yet."""
+    """What a push check sees: everything is locked already, nothing is committed yet.
+
+    `artifact` is what was pushed, or was accepted without a part that has come now. `new_bytes` of manifest and blobs
+    are those that the namespace did not hold before.
+    """
 
     principal: Principal
     repository: Repository
     artifact: Artifact
     tags: tuple[str, ...]
+    new_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What an upload check sees: a blob that no manifest names yet, by upload or mount.
+
+    At the start of an upload neither digest nor size are known: "" and 0.
+    """
+
+    principal: Principal
+    namespace_id: int
+    digest: str = ""
+    size: int = 0
 
 
 async def _deny(caller: Caller, name: RepositoryName, action: Action) -> Grant:
@@ -96,3 +114,23 @@ authorize_catalog: Callable[[Caller], Awaitable[Principal]] = _deny_caller
 on_miss: Callable[[Grant, RepositoryName, str], Awaitable[bool]] = _nothing
 pull_checks: list[Callable[[Grant, RepositoryName, Any], Awaitable[None]]] = []
 push_checks: list[Callable[[Push], None]] = []
+# before bytes are taken, and again once they are here; inside the transaction, which a Denied undoes.
+upload_checks: list[Callable[[Arrival], None]] = []
+# (namespace id, bytes) that a deletion took from what the namespace holds; inside its transaction, as its last word.
+bytes_freed: list[Callable[[int, int], None]] = []
+
+
+def check_push(push: Push) -> None:
+    for check in push_checks:
+        check(push)
+
+
+def check_upload(arrival: Arrival) -> None:
+    for check in upload_checks:
+        check(arrival)
+
+
+def free_bytes(namespace_id: int, count: int) -> None:
+    if count:
+        for consumer in bytes_freed:
+            consumer(namespace_id, count)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from typing import ClassVar
 
+from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 from django.db.models.functions import Now
 
@@ -109,6 +110,7 @@ class Artifact(models.Model):
                 condition=~models.Q(subject_digest=""),
             ),
             models.Index(fields=["repository", "-pushed_at", "-id"], name="artifact_newest_first"),
+            HashIndex(fields=["digest"], name="artifact_in_any_repository"),
         ]
 
 
@@ -186,6 +188,19 @@ class RepositoryBlob(models.Model):
             models.UniqueConstraint(fields=["repository", "blob", "principal"], name="repository_blob"),
         ]
         indexes: ClassVar = [models.Index(fields=["leased_until"], name="repository_blob_end")]
+
+
+class NamespaceBlob(models.Model):
+    """A digest that a namespace holds, be it in many repositories: what quotas count (registry_core/accounting.py).
+
+    Manifests are counted as blobs are, as Harbor does. Bytes of a part that is absent are counted when it arrives.
+    """
+
+    pk = models.CompositePrimaryKey("namespace_id", "digest")
+    # The primary key finds by namespace already.
+    namespace = models.ForeignKey(Namespace, on_delete=models.CASCADE, related_name="+", db_index=False)
+    digest = models.CharField(max_length=DIGEST_LENGTH, db_collation="C")
+    size = models.BigIntegerField()
 
 
 class Upload(models.Model):

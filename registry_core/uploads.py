@@ -11,9 +11,10 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from registry_core import errors, hooks, versions
+from registry_core import accounting, errors, hooks, versions
 from registry_core.actions import ensure_repository
 from registry_core.locks import Vanished, name_keys, retrying
+from registry_core.models import Artifact, Repository
 from registry_core.references import RepositoryName
 from registry_core.storage.paths import new_key
 
@@ -36,8 +37,16 @@ class Session:
 
 
 @retrying
-def start_upload(grant: hooks.Grant, name: RepositoryName, algorithm: str = "sha256") -> Session:
-    """A new session. The row names the key before the first byte is stored, so that the ledger knows it."""
+def start_upload(
+    grant: hooks.Grant, name: RepositoryName, algorithm: str = "sha256", *, instead_of_mount: bool = False
+) -> Session:
+    """A new session. The row names the key before the first byte is stored, so that the ledger knows it.
+
+    A mount that cannot be done becomes an upload even in a full project (contract 6.8): the blob is asked about when
+    it is here.
+    """
+    if not instead_of_mount:
+        hooks.check_upload(hooks.Arrival(grant.principal, grant.namespace_id))
     repository = ensure_repository(grant.namespace_id, name.path)
     session = Session(uuid.uuid4(), repository.pk, new_key(), algorithm, 0, "")
     with connection.cursor() as cursor:
@@ -192,6 +201,8 @@ def commit_upload(
 ) -> None:
     """The bytes under the session's key, durable by now, become the blob `digest`, leased to the pusher.
 
+    Denied leaves the session as it was.
+
     Where the digest is stored already, the new bytes go and the old ones stay; unless scrub found the old ones missing:
     then the row takes the new key (design 2.2).
     """
@@ -204,11 +215,13 @@ def commit_upload(
         )
         if cursor.fetchone() is None:
             raise _lost(cursor, session.id)
+        hooks.check_upload(hooks.Arrival(grant.principal, grant.namespace_id, digest, size))
         cursor.execute(_COMMIT, [digest, size, session.key])
         row = cursor.fetchone()
     blob_id = row[0] if row else _join_existing(session, digest, size)
-    lease_blob(session.repository_id, blob_id, digest, grant.principal.subject)
     versions.raise_after_commit(grant.namespace_id, name.path)
+    repository = Repository(pk=session.repository_id, namespace_id=grant.namespace_id, path=name.path)
+    _lease_blob(repository, grant.principal, blob_id, digest, size)
 
 
 def _join_existing(session: Session, digest: str, size: int) -> int:
@@ -257,22 +270,31 @@ WITH lease AS (
 )
 UPDATE registry_core_artifactblob SET blob_id = %(blob)s
 WHERE repository_id = %(repository)s AND digest = %(digest)s AND blob_id IS NULL
+RETURNING artifact_id
 """
 
 
-def lease_blob(repository_id: int, blob_id: int, digest: str, principal: str) -> None:
+def _lease_blob(
+    repository: Repository, principal: hooks.Principal, blob_id: int, digest: str, size: int
+) -> None:
     """Hold the blob for this principal here, and have the collector look again when the lease ends.
 
-    Artifacts that were accepted without it (`allow_sparse`) hold it from now on.
+    Artifacts that were accepted without it (`allow_sparse`) hold it from now on, and the namespace with them. The last
+    of its transaction.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             _LEASE,
             {
-                "repository": repository_id, "blob": blob_id, "digest": digest, "principal": principal,
+                "repository": repository.pk, "blob": blob_id, "digest": digest, "principal": principal.subject,
                 "lease": LEASE,
             },
         )  # fmt: skip
+        waited = sorted(pk for (pk,) in cursor.fetchall())
+    if waited:
+        new_bytes = accounting.count_in(repository.namespace_id, {digest: size})
+        artifact = Artifact(pk=waited[0], repository=repository)
+        hooks.check_push(hooks.Push(principal, repository, artifact, (), new_bytes))
 
 
 def condemn(
@@ -320,7 +342,7 @@ def end_session(upload_id: uuid.UUID, *, written: int | None = None) -> None:
 
 
 _MOUNTABLE = """
-SELECT b.id FROM registry_core_blob b WHERE b.digest = %(digest)s AND b.missing_since IS NULL AND EXISTS (
+SELECT b.id, b.size FROM registry_core_blob b WHERE b.digest = %(digest)s AND b.missing_since IS NULL AND EXISTS (
     SELECT 1 FROM registry_core_repository r WHERE r.namespace_id = %(namespace)s AND r.path = %(path)s AND (
         EXISTS (SELECT 1 FROM registry_core_artifactblob e
                 WHERE e.repository_id = r.id AND e.digest = b.digest AND e.blob_id = b.id)
@@ -350,8 +372,11 @@ def mount_blob(grant: hooks.Grant, name: RepositoryName, digest: str, source: tu
         row = cursor.fetchone()
     if row is None:
         return False
-    lease_blob(repository.pk, row[0], digest, grant.principal.subject)
+    blob_id, size = row
+    if source != (grant.namespace_id, name.path):
+        hooks.check_upload(hooks.Arrival(grant.principal, grant.namespace_id, digest, size))
     versions.raise_after_commit(grant.namespace_id, name.path)
+    _lease_blob(repository, grant.principal, blob_id, digest, size)
     return True
 
 

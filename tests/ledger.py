@@ -19,6 +19,13 @@ SELECT key, 'blob', size FROM registry_core_blob
 UNION ALL SELECT key, 'deleted', size FROM registry_core_deletedobject
 UNION ALL SELECT key, 'upload', "offset" FROM registry_core_upload
 """
+# Blobs and manifests, each digest once a project.
+_HELD = """
+SELECT r.namespace_id, b.digest, b.size FROM registry_core_artifactblob e JOIN registry_core_blob b ON b.id = e.blob_id
+JOIN registry_core_repository r ON r.id = e.repository_id
+UNION SELECT r.namespace_id, a.digest, length(a.payload) FROM registry_core_artifact a
+JOIN registry_core_repository r ON r.id = a.repository_id
+"""
 _LOOSE_ENDS = {
     "an edge to a blob of another digest": """
         SELECT e.digest FROM registry_core_artifactblob e JOIN registry_core_blob b ON b.id = e.blob_id
@@ -42,6 +49,19 @@ _LOOSE_ENDS = {
         WHERE NOT EXISTS (SELECT 1 FROM registry_core_artifactblob e WHERE e.blob_id = b.id)
           AND NOT EXISTS (SELECT 1 FROM registry_core_collectorcandidate c WHERE c.blob_id = b.id)
     """,
+    "a digest that a project holds and that is not counted": f"""
+        SELECT t.digest FROM ({_HELD}) AS t (namespace_id, digest, size) LEFT JOIN registry_core_namespaceblob p
+        ON p.namespace_id = t.namespace_id AND p.digest = t.digest WHERE p.size IS DISTINCT FROM t.size
+    """,  # noqa: S608  constants
+    "a digest that is counted and that nothing in the project holds": f"""
+        SELECT p.digest FROM registry_core_namespaceblob p LEFT JOIN ({_HELD}) AS t (namespace_id, digest, size)
+        ON p.namespace_id = t.namespace_id AND p.digest = t.digest WHERE t.digest IS NULL
+    """,  # noqa: S608  constants
+    "a quota that is not the sum of what its project holds": f"""
+        SELECT q.project_id FROM projects_quota q JOIN projects_project p ON p.id = q.project_id
+        WHERE q.used <> coalesce((SELECT sum(t.size) FROM ({_HELD}) AS t (namespace_id, digest, size)
+                                  WHERE t.namespace_id = p.namespace_id), 0)
+    """,  # noqa: S608  constants
     "an artifact whose digest is not its payload's": """
         SELECT a.digest FROM registry_core_artifact a WHERE a.digest <> CASE
             WHEN a.digest LIKE 'sha256:%' THEN 'sha256:' || encode(sha256(a.payload), 'hex')

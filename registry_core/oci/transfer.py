@@ -171,7 +171,12 @@ class Transfer:
                     "Reason": {"computed": found, "size": size, "fix": "begin again with POST"},
                 }
             )
-        uploads.commit_upload(self.grant, self.name, self.session, str(digest), size, self._id)
+        try:
+            uploads.commit_upload(self.grant, self.name, self.session, str(digest), size, self._id)
+        except errors.Denied:
+            # Bytes that may not stay take no room until the session would end by itself.
+            uploads.end_session(self.session.id, written=size)
+            raise
 
     def _read_again(self, algorithm: str) -> str:
         """After several PATCHes no hash covers all bytes: read them once (design 3, Push)."""

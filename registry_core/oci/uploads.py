@@ -30,7 +30,9 @@ async def start(request: Request, name: RepositoryName, _: str) -> None:
         raise errors.DigestInvalid(
             f"unsupported digest algorithm {algorithm[:40]!r}", {"supported": list(ALGORITHMS)}
         )
-    session = await in_thread(uploads.start_upload, grant, name, algorithm)
+    session = await in_thread(
+        uploads.start_upload, grant, name, algorithm, instead_of_mount=mount is not None
+    )
     if digest is not None:
         transfer = await Transfer.claim(grant, name, session.id)
         await _commit(request, name, transfer, digest)

@@ -52,6 +52,15 @@ class Stage:
         return bool(self.rows("SELECT 1 WHERE cardinality(pg_blocking_pids(%s)) > 0", actor.backend))
 
 
+# Where all scenes play; its quota counts whatever they do.
+PROJECT = """
+WITH n AS (INSERT INTO registry_core_namespace (name) VALUES ('races') RETURNING id),
+p AS (INSERT INTO projects_project (namespace_id, owner_id, owner_name, public, metadata, networks)
+      SELECT id, 1, 'admin', false, '{}', '[]' FROM n RETURNING id)
+INSERT INTO projects_quota (project_id, hard, used) SELECT id, -1, 0 FROM p
+"""
+
+
 @pytest.fixture(scope="module")
 def stage(postgres: Postgres) -> Iterator[Stage]:
     """Not served: what the web processes do is done by the same verbs here."""
@@ -65,6 +74,7 @@ def stage(postgres: Postgres) -> Iterator[Stage]:
         psycopg2.connect(server.database),
     )
     stage.watcher.autocommit = True
+    stage.rows(PROJECT)
     yield stage
     stage.watcher.close()
     for actor in (stage.first, stage.second):
@@ -249,6 +259,20 @@ def test_a_subject_and_its_referrer_arrive_together(stage: Stage, first: str) ->
     def plan(s: Scene) -> tuple[list[Order], Order, Order]:
         both = s.put(s.image(), "v1"), s.put(s.referrer(s.image()))
         return s.blobs, *(both if first == "subject" else both[::-1])
+
+    assert set(race(stage, plan)) == {("done", "done")}
+
+
+@pytest.mark.parametrize("deed", ["pushes", "deletes"])
+@pytest.mark.parametrize("comes", ["first", "second"])
+def test_what_two_repositories_share_is_counted_once(stage: Stage, deed: str, comes: str) -> None:
+    """One deletes the image, the other pushes or deletes it elsewhere in the project: ledger.py looks at the sums."""
+
+    def plan(s: Scene) -> tuple[list[Order], Order, Order]:
+        elsewhere = Scene(f"{s.path}-2", s.text)
+        before = [*s.pushed, *(elsewhere.blobs if deed == "pushes" else elsewhere.pushed)]
+        both = s.deletion, elsewhere.put(s.image(), "v1") if deed == "pushes" else elsewhere.deletion
+        return before, *(both if comes == "first" else both[::-1])
 
     assert set(race(stage, plan)) == {("done", "done")}
 

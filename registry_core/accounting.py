@@ -1,0 +1,112 @@
+"""What each namespace holds, every digest once: the pairs that quotas count (design 4).
+
+A pair stands while an artifact of the namespace has its digest or holds it as a blob. Who adds one writes the artifact
+and its edges first and then holds the pair, shared with others who add; who takes something away deletes the edges,
+locks the pairs alone, and asks **in a second statement**, hence in a new snapshot, whether anybody holds them still.
+Pairs are locked in the order of their digests, after all else but the quota's row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from django.db import connection
+
+from registry_core.locks import Vanished
+
+_ADD = """
+INSERT INTO registry_core_namespaceblob (namespace_id, digest, size)
+SELECT %s, * FROM unnest(%s::text[], %s::bigint[]) ON CONFLICT (namespace_id, digest) DO NOTHING
+RETURNING digest, size
+"""
+_HOLD = """
+SELECT 1 FROM registry_core_namespaceblob WHERE namespace_id = %s AND digest = ANY(%s) ORDER BY digest FOR KEY SHARE
+"""
+
+
+def count_in(namespace_id: int, sizes: Mapping[str, int]) -> int:
+    """Hold these digests for the namespace until commit; the bytes of those that it did not hold before."""
+    digests = sorted(sizes)
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD, [namespace_id, digests, [sizes[d] for d in digests]])
+        new: dict[str, int] = dict(cursor.fetchall())
+        if old := [d for d in digests if d not in new]:
+            cursor.execute(_HOLD, [namespace_id, old])
+            if cursor.rowcount < len(old):  # a deletion took one between the two statements
+                raise Vanished
+    return sum(new.values())
+
+
+_LOCK = """
+SELECT 1 FROM registry_core_namespaceblob WHERE namespace_id = %s AND digest = ANY(%s) ORDER BY digest FOR UPDATE
+"""
+_HELD = """
+(EXISTS (SELECT 1 FROM registry_core_blob b JOIN registry_core_artifactblob e ON e.blob_id = b.id
+         JOIN registry_core_repository r ON r.id = e.repository_id
+         WHERE b.digest = p.digest AND r.namespace_id = p.namespace_id)
+ OR EXISTS (SELECT 1 FROM registry_core_artifact a JOIN registry_core_repository r ON r.id = a.repository_id
+            WHERE a.digest = p.digest AND r.namespace_id = p.namespace_id))
+"""
+_REMOVE = f"""
+DELETE FROM registry_core_namespaceblob p WHERE p.namespace_id = %s AND p.digest = ANY(%s) AND NOT {_HELD}
+RETURNING p.size
+"""
+
+
+def count_out(namespace_id: int, digests: Iterable[str]) -> int:
+    """Artifacts or edges of these digests went: the bytes of those that nothing in the namespace holds any more."""
+    gone = sorted(set(digests))
+    if not gone:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK, [namespace_id, gone])
+        cursor.execute(_REMOVE, [namespace_id, gone])
+        return sum(size for (size,) in cursor.fetchall())
+
+
+_WAITING = """
+SELECT coalesce(sum(b.size), 0) FROM registry_core_blob b WHERE b.id IN (
+    SELECT l.blob_id FROM registry_core_repositoryblob l JOIN registry_core_repository r ON r.id = l.repository_id
+    WHERE r.namespace_id = %(namespace)s AND l.leased_until > now())
+AND NOT EXISTS (SELECT 1 FROM registry_core_namespaceblob p
+                WHERE p.namespace_id = %(namespace)s AND p.digest = b.digest)
+"""
+
+
+def waiting_bytes(namespace_id: int) -> int:
+    """Of blobs that are leased here and that no artifact of the namespace holds yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING, {"namespace": namespace_id})
+        (size,) = cursor.fetchone()
+    return int(size)
+
+
+_TRULY = """
+SELECT b.digest, b.size FROM registry_core_blob b WHERE b.id IN (
+    SELECT e.blob_id FROM registry_core_artifactblob e JOIN registry_core_repository r ON r.id = e.repository_id
+    WHERE r.namespace_id = %(namespace)s)
+UNION
+SELECT a.digest, octet_length(a.payload) FROM registry_core_artifact a
+JOIN registry_core_repository r ON r.id = a.repository_id WHERE r.namespace_id = %(namespace)s
+"""
+_LACKING = f"""
+SELECT t.digest, t.size FROM ({_TRULY}) AS t (digest, size) WHERE NOT EXISTS (
+    SELECT 1 FROM registry_core_namespaceblob p WHERE p.namespace_id = %(namespace)s AND p.digest = t.digest)
+"""
+_SURPLUS = (
+    f"SELECT p.digest FROM registry_core_namespaceblob p WHERE p.namespace_id = %(namespace)s AND NOT {_HELD}"
+)
+
+
+def mend(namespace_id: int) -> tuple[int, int]:
+    """Make the pairs what artifacts and edges say, in the caller's transaction; bytes that were added and taken.
+
+    (0, 0) is the proof that they agree. What is pushed or deleted meanwhile may only show as found, never as lost.
+    """
+    arguments = {"namespace": namespace_id}
+    with connection.cursor() as cursor:
+        cursor.execute(_LACKING, arguments)
+        added = count_in(namespace_id, dict(cursor.fetchall()))
+        cursor.execute(_SURPLUS, arguments)
+        taken = count_out(namespace_id, [digest for (digest,) in cursor.fetchall()])
+    return added, taken
