@@ -57,7 +57,9 @@ the project.{note}</p>
 </main>
 </html>
 """
-_PLAIN = " Docker speaks plain HTTP to this machine itself only; others need a certificate (BREAKWATER_TLS_CERT)."
+_PLAIN = (
+    " Docker speaks plain HTTP to this machine itself only; others need a certificate (BREAKWATER_TLS_CERT)."
+)
 
 
 def page(request: HttpRequest) -> HttpResponse:
@@ -69,7 +71,9 @@ def page(request: HttpRequest) -> HttpResponse:
         host=html.escape(parts.netloc), url=html.escape(url), note=_PLAIN if parts.scheme == "http" else ""
     )
     response = HttpResponse(text)
-    response["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+    response["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+    )
     response["X-Content-Type-Options"] = "nosniff"
     response["Cache-Control"] = "no-cache"
     return response

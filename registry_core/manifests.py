@@ -271,7 +271,7 @@ def derived_kind(media_type: str) -> str:
 
 
 # What clients of Harbor find for what a config does not say.
-_IMAGE_ATTRS = {"architecture": "", "author": "", "config": {}, "created": None, "os": ""}
+_IMAGE_ATTRS: dict[str, Any] = {"architecture": "", "author": "", "config": {}, "created": None, "os": ""}
 
 
 def extra_attrs_of(manifest: Manifest, config: bytes | None) -> dict[str, Any] | None:

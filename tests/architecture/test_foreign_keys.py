@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.apps import apps
 from django.db import connection, models
@@ -11,7 +13,7 @@ STACK = ["registry_core", "projects", "rbac", "scanning", "replication", "api", 
 SIDE_BY_SIDE = {"scanning", "replication"}
 
 
-def relations() -> list[tuple[type[models.Model], models.Field]]:
+def relations() -> list[tuple[type[models.Model], models.Field[Any, Any]]]:
     return [
         (model, field)
         for model in apps.get_models(include_auto_created=True)
@@ -29,7 +31,8 @@ def test_there_are_relations_to_judge() -> None:
 @pytest.mark.parametrize(
     ("model", "field"), relations(), ids=lambda x: getattr(x, "__name__", None) or getattr(x, "name", None)
 )
-def test_foreign_keys_point_down(model: type[models.Model], field: models.Field) -> None:
+def test_foreign_keys_point_down(model: type[models.Model], field: models.Field[Any, Any]) -> None:
+    assert field.related_model is not None
     owner, target = model._meta.app_label, field.related_model._meta.app_label
     assert target in STACK, f"{model.__name__}.{field.name} points out of the project, to {target}"
     assert STACK.index(target) <= STACK.index(owner), f"{model.__name__}.{field.name} points up, to {target}"
