@@ -42,7 +42,7 @@ def external_url(scheme: str, host: str) -> str:
 def prepare(scope: MutableMapping[str, Any]) -> None:
     """Set client, scheme, `breakwater.base_url` and `breakwater.accel` (the proxy's own location for files, or '')."""
     client = scope.get("client") or ("", 0)
-    address, scheme, host, accel = client[0].removeprefix("::ffff:"), scope.get("scheme", "http"), "", ""
+    address, scheme, host, accel = _address(client[0]), scope.get("scheme", "http"), "", ""
     forwarded: dict[bytes, str] = {}
     proxied = is_trusted(address)
     for name, value in scope["headers"]:
@@ -65,7 +65,25 @@ def _client_of(chain: str, nearest: str) -> str:
     """The last address in the chain that is no proxy of ours: what stands before it anybody may have written."""
     address = nearest
     for part in reversed(chain.split(",")):
-        address = part.strip() or address
+        found = _address(part)
+        if not found:
+            break
+        address = found
         if not is_trusted(address):
             break
     return address
+
+
+@functools.lru_cache(maxsize=4096)
+def _address(text: str) -> str:
+    """As it is compared and kept, or '' for what is none. Some proxies write the port behind it."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        ip = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return ""
+    return str(getattr(ip, "ipv4_mapped", None) or ip)

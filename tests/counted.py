@@ -39,7 +39,7 @@ def start(self: threading.Thread) -> None:
     _start(self)
 
 
-ThreadPoolExecutor.submit = submit  # type: ignore[method-assign]
+ThreadPoolExecutor.submit = submit  # type: ignore[method-assign,assignment]
 threading.Thread.start = start  # type: ignore[method-assign]
 
 

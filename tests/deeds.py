@@ -24,7 +24,7 @@ django.setup()
 
 from django.db import connection, transaction  # noqa: E402
 
-from registry_core import actions, deletions, gc, manifests, scrub, uploads  # noqa: E402
+from registry_core import actions, configuration, deletions, gc, manifests, scrub, uploads  # noqa: E402
 from registry_core.errors import RegistryError  # noqa: E402
 from registry_core.hooks import Grant, Principal  # noqa: E402
 from registry_core.models import Artifact, Namespace, Repository  # noqa: E402
@@ -105,6 +105,10 @@ def scrubbed(percent: float) -> list[list[str]]:
     return [[f.kind, f.key, f.what] for f in scrub.scrub(percent=percent).findings]
 
 
+def configure(setting: str, value: bool | int | str) -> None:
+    configuration.set_values({setting: value})
+
+
 def each(orders: list[list[Any]]) -> None:
     """Several in one go; what is refused stops the rest."""
     for deed, *arguments in orders:
@@ -130,7 +134,7 @@ DEEDS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
         push_blob, put_manifest, mount, delete_blob, delete_artifact, delete_tag, delete_repository, add_tag, collect,
-        collect_blobs, scrubbed, each, select, backend,
+        collect_blobs, scrubbed, configure, each, select, backend,
     )
 }  # fmt: skip
 

@@ -157,9 +157,8 @@ class Server:
         answer = _created(self.rest.post("/robots", json=body)).json()
         return answer["name"], answer["secret"]
 
-    def configure(self, setting: str, value: bool | int | str) -> None:
-        done = self.manage("setting", setting, json.dumps(value))
-        assert done.returncode == 0, done.stderr
+    def configure(self, setting: str, *, value: bool | int | str) -> None:
+        self.actor.do("configure", setting, value)
 
     def token(self, pair: Pair | None, *scopes: str) -> str:
         """`scopes`: `repository:<name>:<actions>`."""

@@ -359,9 +359,9 @@ def test_an_absent_manifest_of_an_absent_repository_sounds_the_same(repository: 
 @pytest.fixture
 def sparse(server: Server, repository: Repository) -> Iterator[Repository]:
     """A repository into which incomplete manifests may be pushed; they are gone afterwards."""
-    server.configure("allow_sparse", True)
+    server.configure("allow_sparse", value=True)
     yield repository
-    server.configure("allow_sparse", False)
+    server.configure("allow_sparse", value=False)
     project, _, path = repository.name.partition("/")
     assert server.rest.delete(f"/projects/{project}/repositories/{path}").status_code == 200
 

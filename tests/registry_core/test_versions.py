@@ -1,0 +1,109 @@
+"""Versions of repositories, shared by all processes of a host (design 8.6)."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from django.db import connection, transaction
+from pytest_django.fixtures import Settings
+
+from registry_core import versions
+from tests.components.postgres import ROOT
+
+
+@pytest.fixture(autouse=True)
+def own_map(settings: Settings, tmp_path: pathlib.Path) -> Iterator[None]:
+    """As in a process that has not opened one yet."""
+    settings.RUN_DIR = str(tmp_path / "run")
+    before = versions._map, versions._slots
+    versions._map = versions._slots = None
+    yield
+    versions._map, versions._slots = before
+
+
+CHILD = """
+import sys, uuid, zlib
+from django.conf import settings
+settings.configure(RUN_DIR=sys.argv[1])
+from registry_core import versions
+slot = versions.slot(7, "library/app")
+print(slot, versions.read(slot), versions.host_id())
+if sys.argv[2] == "ring":
+    versions.ring(slot)
+    print(versions.read(slot))
+"""
+
+
+def child(directory: str, order: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, directory, order], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return done.stdout.split()
+
+
+def test_another_process_hears_it_at_once(settings: Settings) -> None:
+    slot = versions.slot(7, "library/app")
+    before = versions.read(slot)
+    their_slot, read, host, after = child(settings.RUN_DIR, "ring")
+    assert (int(their_slot), int(read), host) == (slot, before, str(versions.host_id()))
+    assert versions.read(slot) == int(after) != before
+
+
+def test_it_is_heard_by_processes_that_come_later(settings: Settings) -> None:
+    slot = versions.slot(7, "library/app")
+    versions.ring(slot)
+    assert child(settings.RUN_DIR, "read")[1] == str(versions.read(slot))
+
+
+def test_hosts_do_not_share(settings: Settings, tmp_path: pathlib.Path) -> None:
+    assert child(str(tmp_path / "elsewhere"), "read")[2] != str(versions.host_id())
+
+
+def test_no_number_comes_twice() -> None:
+    seen = {versions.read(3)}
+    for _ in range(1000):
+        versions.ring(3)
+        assert versions.read(3) not in seen
+        seen.add(versions.read(3))
+
+
+def test_slots_are_spread_and_the_bell_of_rights_is_none_of_them() -> None:
+    slots = {versions.slot(1, f"repository-{i}") for i in range(10_000)}
+    assert len(slots) > 9000
+    assert max(slots) < versions.EPOCHS
+    assert versions.slot(1, "a") != versions.slot(2, "a")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_is_raised_after_the_commit_and_not_before() -> None:
+    """A reader that came between would keep the old answer under the new number."""
+    slot = versions.slot(1, "app")
+    before = versions.read(slot)
+    with transaction.atomic():
+        versions.raise_after_commit(1, "app")
+        assert versions.read(slot) == before
+        assert connection.in_atomic_block
+    assert versions.read(slot) != before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_rolled_back_raises_nothing() -> None:
+    slot = versions.slot(1, "app")
+    before = versions.read(slot)
+    with transaction.atomic():
+        versions.raise_after_commit(1, "app")
+        transaction.set_rollback(True)
+    assert versions.read(slot) == before
+
+
+def test_a_file_of_another_size_is_put_right(settings: Settings) -> None:
+    """Left by an older version, or cut short by a full disk."""
+    file = pathlib.Path(settings.RUN_DIR) / "versions"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"\1" * 100)
+    versions.ring(versions.EPOCHS)
+    assert file.stat().st_size == 16 + 8 * 65537
