@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
+from typing import Any
 
 from django.db import connection
 
@@ -35,6 +37,44 @@ def record(
     values: list[str | bool] = [operator or "anonymous", operation, resource_type, resource, text, succeeded]
     with connection.cursor() as cursor:
         cursor.execute(_RECORD, [*values, namespace_id, _inet(address)])
+
+
+MONTHS_AHEAD = 2
+_PARTITION = """
+CREATE TABLE IF NOT EXISTS registry_core_auditlog_{name} PARTITION OF registry_core_auditlog
+FOR VALUES FROM ('{first}') TO ('{end}')
+"""
+
+
+def ensure_partitions(today: datetime.date) -> list[str]:
+    """Partitions of this month and the next ones; the names of those that were made now.
+
+    A month whose first rows went into the default partition already stays there: nothing is lost, it is only not a
+    table of its own.
+    """
+    made = []
+    for ahead in range(MONTHS_AHEAD + 1):
+        first, end = _month(today, ahead), _month(today, ahead + 1)
+        name = f"{first:%Y_%m}"
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT to_regclass(%s) IS NULL", [f"registry_core_auditlog_{name}"])
+            if cursor.fetchone()[0] and not _is_in_default(cursor, first, end):
+                cursor.execute(_PARTITION.format(name=name, first=first, end=end))
+                made.append(name)
+    return made
+
+
+def _month(day: datetime.date, ahead: int) -> datetime.date:
+    months = day.year * 12 + day.month - 1 + ahead
+    return datetime.date(months // 12, months % 12 + 1, 1)
+
+
+def _is_in_default(cursor: Any, first: datetime.date, end: datetime.date) -> bool:
+    cursor.execute(
+        "SELECT EXISTS (SELECT 1 FROM registry_core_auditlog_default WHERE occurred_at >= %s AND occurred_at < %s)",
+        [first, end],
+    )
+    return bool(cursor.fetchone()[0])
 
 
 def _inet(address: str) -> str | None:

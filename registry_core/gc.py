@@ -26,6 +26,7 @@ BATCH = 500
 OBJECTS = 1000  # of one DeleteObjects call
 CLAIM = 300  # seconds until objects that were claimed and not confirmed are tried again
 UPLOAD_IDLE = 7 * 86400  # seconds without a byte after which a session ends
+EVENT_KEPT = 30 * 86400  # seconds that an event stays in the outbox
 EMPTY_REPOSITORY = 86400  # seconds that a repository may stand which never got an artifact
 
 
@@ -173,3 +174,9 @@ def _drop_leftovers() -> None:
             [EMPTY_REPOSITORY, BATCH],
         )
         cursor.execute("DELETE FROM registry_core_heartbeat WHERE seen_at < now() - interval '1 day'")
+        # From the front only: the oldest rows have the lowest ids, and looking at BATCH of them costs the same always.
+        cursor.execute(
+            "DELETE FROM registry_core_eventoutbox WHERE id IN (SELECT id FROM registry_core_eventoutbox "
+            "ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED) AND occurred_at < now() - %s * interval '1 second'",
+            [BATCH, EVENT_KEPT],
+        )

@@ -31,7 +31,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from registry_core import configuration, hot_reads, tokens
+from registry_core import configuration, epochs, hot_reads, tokens
 from registry_core.models import TokenKey
 
 log = logging.getLogger("breakwater.tokens")
@@ -43,7 +43,10 @@ OVERLAP = datetime.timedelta(hours=1)
 KEPT_SECONDS = 60.0
 _LONGEST = datetime.timedelta(days=36500)
 _LOCK = 0x42570002
-_PUBLIC = "SELECT kid, public_key FROM registry_core_tokenkey WHERE verifies_until > now()"
+_PUBLIC = """
+SELECT kid, public_key, extract(epoch FROM verifies_until)::float8 AS ends
+FROM registry_core_tokenkey WHERE verifies_until > now()
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +149,17 @@ def _fernet() -> Fernet:
 
 _public: dict[str, rsa.RSAPublicKey] = {}
 _read_at = float("-inf")
+_true_until = 0.0  # when the first of them ends
+_true_since = 0  # the change of everybody's rights before which they were read: a revoked key raises one
 _reading = asyncio.Lock()
 
 
 async def verify(token: str) -> dict[str, Any]:
     """The claims of a token of ours; tokens.TokenRefused otherwise."""
     now = time.time()
+    if now >= _true_until or epochs.last_change(epochs.EVERYBODY) > _true_since:
+        async with _reading:
+            await _read_public()
     try:
         return tokens.verify(token, _public, now)
     except tokens.UnknownKey as e:
@@ -162,11 +170,12 @@ async def verify(token: str) -> dict[str, Any]:
 
 
 async def _read_public() -> None:
-    global _public, _read_at  # noqa: PLW0603  one a process
-    _read_at = time.monotonic()
-    loaded = {}
+    global _public, _read_at, _true_until, _true_since
+    _read_at, since = time.monotonic(), epochs.latest()
+    loaded, until = {}, time.time() + _LONGEST.total_seconds()
     for row in await hot_reads.fetch(_PUBLIC):
         key = load_pem_public_key(row["public_key"].encode())
         if isinstance(key, rsa.RSAPublicKey):
             loaded[row["kid"]] = key
-    _public = loaded
+            until = min(until, row["ends"])
+    _public, _true_until, _true_since = loaded, until, since

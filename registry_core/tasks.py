@@ -7,12 +7,24 @@ import threading
 
 from celery import shared_task
 from django.db import DatabaseError, close_old_connections
+from django.utils import timezone
 
-from registry_core import errors, gc
+from registry_core import audit, errors, gc
 
 log = logging.getLogger("breakwater.worker")
 
 _collecting = threading.Lock()
+
+
+@shared_task
+def look_ahead() -> None:
+    """Rung every day: what must be there before it is needed."""
+    try:
+        audit.ensure_partitions(timezone.now().date())
+    except DatabaseError as e:
+        log.warning("no partition made for now", extra={"fields": {"cause": str(e)[:300]}})
+    finally:
+        close_old_connections()
 
 
 @shared_task

@@ -45,6 +45,7 @@ def forget_everything() -> None:
     configuration._kept = None
     epochs._known = epochs._Known()
     keys._public, keys._signing, keys._read_at = {}, None, float("-inf")
+    keys._true_until, keys._true_since = 0.0, 0
     # A lock belongs to the loop in which somebody first waited for it; a process has one loop, a test its own.
     keys._reading, epochs._reading, basic._hashing = (
         asyncio.Lock(),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
+import io
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +13,14 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from django.core.management import call_command
 from django.db import connections
 from django.utils import timezone
 from pytest_django import Settings
 
 from registry_core import configuration, epochs, hot_reads, keys, tokens
 from registry_core.models import TokenKey
+from registry_core.threads import in_thread
 from tests import hot
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -31,6 +35,7 @@ def new_process() -> Iterator[None]:
 
 def forget() -> None:
     keys._public, keys._signing, keys._read_at = {}, None, float("-inf")
+    keys._true_until, keys._true_since = 0.0, 0
     keys._fernet.cache_clear()
     configuration._kept = None
     epochs._known = epochs._Known()
@@ -127,6 +132,32 @@ def test_another_secret_key_makes_a_new_key_and_keeps_the_old_public_one(setting
     settings.SECRET_KEY = "another secret key of another operator"
     assert keys.signing_key().kid != old.kid
     hot.run(lambda: keys.verify(token))
+
+
+def test_a_revoked_key_is_refused_by_a_process_that_knew_it() -> None:
+    token = sign(keys.signing_key())
+
+    async def before_and_after() -> None:
+        await keys.verify(token)
+        await in_thread(call_command, "rotate_token_key", "--revoke", stdout=io.StringIO())
+        await epochs.refresh()
+        await keys.verify(token)
+
+    with pytest.raises(tokens.UnknownKey):
+        hot.run(before_and_after)
+
+
+def test_a_key_that_ends_while_a_process_knows_it_is_forgotten() -> None:
+    token = sign(keys.signing_key())
+    TokenKey.objects.update(verifies_until=timezone.now() + datetime.timedelta(seconds=1))
+
+    async def before_and_after() -> None:
+        await keys.verify(token)
+        await asyncio.sleep(1.1)
+        await keys.verify(token)
+
+    with pytest.raises(tokens.UnknownKey):
+        hot.run(before_and_after)
 
 
 def test_unknown_keys_are_looked_for_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,11 @@ from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import OperationalError, connection
 from django.db.migrations.loader import MigrationLoader
+from django.utils import timezone
 
 from config.admin_password import given_admin_password
 from config.environment import ConfigurationError
+from registry_core import audit
 
 _LOCK = 0x42570003
 
@@ -26,6 +28,7 @@ class Command(migrate.Command):
                 _refuse_newer_database()
                 super().handle(*args, **options)
                 if not (options["app_label"] or options["plan"] or options["check_unapplied"]):
+                    audit.ensure_partitions(timezone.now().date())
                     self._seed()
         except OperationalError as e:
             reason = (str(e).strip().splitlines() or [type(e).__name__])[0].rstrip(".")
