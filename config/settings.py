@@ -105,5 +105,6 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "registry_core.tasks.sweep", "schedule": 5.0, "options": {"expires": 5}},
+    "look-ahead": {"task": "registry_core.tasks.look_ahead", "schedule": 21600.0, "options": {"expires": 3600}},
     "prove-quotas": {"task": "projects.tasks.prove_quotas", "schedule": 300.0, "options": {"expires": 300}},
 }

@@ -18,7 +18,8 @@ def partition_of(at: str) -> str:
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO registry_core_auditlog "
-            "(username, operation, resource_type, resource, description, occurred_at) VALUES ('u', 'create', 'tag', 'r', 'd', %s) RETURNING tableoid::regclass::text",
+            "(username, operation, resource_type, resource, description, occurred_at) "
+            "VALUES ('u', 'create', 'tag', 'r', 'd', %s) RETURNING tableoid::regclass::text",
             [at],
         )
         name: str = cursor.fetchone()[0]
