@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -45,7 +45,15 @@ class _RawUri:
         scope = environ["asgi.scope"]
         environ["REQUEST_URI"] = scope["raw_path"].decode("latin-1")
         environ["breakwater.base_url"] = scope["breakwater.base_url"]
-        return self.handler(environ, start_response)
+        return _without_empty(self.handler(environ, start_response))
+
+
+def _without_empty(response: Any) -> Iterator[bytes]:
+    """The chunks of an answer; an empty one would be sent after granian has closed an answer of length 0."""
+    try:
+        yield from filter(None, response)
+    finally:
+        response.close()
 
 
 _django = WSGIMiddleware(_RawUri(), workers=THREADS)  # type: ignore[arg-type]
