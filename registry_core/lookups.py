@@ -142,12 +142,17 @@ def _stored(artifact_id: int, repository_id: int, digest: str, media_type: str, 
     return Stored(artifact_id, repository_id, digest, media_type, bytes(payload), headers)
 
 
-async def find_blob(namespace_id: int, path: str, digest: str, principal: str) -> StoredBlob | None:
-    """None unless an artifact of the repository holds the blob or a lease of this principal runs (design 3, Pull)."""
+async def find_blob(
+    namespace_id: int, path: str, digest: str, principal: str, *, ask: bool = False
+) -> StoredBlob | None:
+    """None unless an artifact of the repository holds the blob or a lease of this principal runs (design 3, Pull).
+
+    `ask`: whatever is known already.
+    """
     version = versions.read(versions.slot(namespace_id, path))
     shared, own = (str(namespace_id), path, digest), (str(namespace_id), path, digest, principal)
     known = _blobs.find(shared, version) or _blobs.find(own, version)
-    if known is not None:
+    if known is not None and not ask:
         return known[0]
     row = await hot_reads.fetchrow(_BLOB, namespace_id, path, digest, principal)
     blob = None if row is None else StoredBlob(*row)

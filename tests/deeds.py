@@ -34,6 +34,12 @@ from registry_core.store import driver  # noqa: E402
 PROJECT = "races"
 
 
+def _split(path: str) -> tuple[str, str]:
+    """`path`, or `project/path` for another project than the one of races."""
+    project, _, rest = path.rpartition("/")
+    return project or PROJECT, rest
+
+
 def _grant(who: str) -> Grant:
     namespace, _ = Namespace.objects.get_or_create(name=PROJECT)
     actions_ = frozenset({"pull", "push", "delete"})
@@ -41,11 +47,12 @@ def _grant(who: str) -> Grant:
 
 
 def _name(path: str) -> RepositoryName:
-    return RepositoryName(PROJECT, path)
+    return RepositoryName(*_split(path))
 
 
 def _repository(path: str) -> Repository:
-    return Repository.objects.get(namespace__name=PROJECT, path=path)
+    project, rest = _split(path)
+    return Repository.objects.get(namespace__name=project, path=rest)
 
 
 def _artifact(path: str, digest: str) -> Artifact:

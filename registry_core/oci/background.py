@@ -37,7 +37,12 @@ class Tasks:
 
     async def _flush(self) -> bool:
         taken = pulls.take()
-        if not taken.is_empty() and not await in_thread(pulls.write, taken):
+        try:
+            written = taken.is_empty() or await in_thread(pulls.write, taken)
+        except Exception:
+            pulls.give_back(taken)
+            raise
+        if not written:
             pulls.give_back(taken)
             return False
         self._flushed_at = time.monotonic()

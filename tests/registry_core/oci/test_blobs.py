@@ -56,14 +56,13 @@ def test_get_and_head(held: Repository, blob: bytes) -> None:
 )
 def test_a_range(held: Repository, blob: bytes, asked: str, first: int, last: int) -> None:
     path, headers = f"blobs/{digest_of(blob)}", {"Range": asked}
-    get, head = held.get(path, headers=headers), held.head(path, headers=headers)
-    assert (get.status_code, get.content) == (206, blob[first : last + 1])
-    for answer in (get, head):
-        assert answer.status_code == 206
-        assert answer.headers["Content-Range"] == f"bytes {first}-{last}/1000"
-        assert answer.headers["Content-Length"] == str(last - first + 1)
-        assert answer.headers["Docker-Content-Digest"] == digest_of(blob)
-    assert head.content == b""
+    answer = held.get(path, headers=headers)
+    assert (answer.status_code, answer.content) == (206, blob[first : last + 1])
+    assert answer.headers["Content-Range"] == f"bytes {first}-{last}/1000"
+    assert answer.headers["Content-Length"] == str(last - first + 1)
+    assert answer.headers["Docker-Content-Digest"] == digest_of(blob)
+    head = held.head(path, headers=headers)  # RFC 9110 14.2: a range is of a GET
+    assert (head.status_code, head.headers["Content-Length"], head.content) == (200, "1000", b"")
 
 
 @pytest.mark.parametrize(

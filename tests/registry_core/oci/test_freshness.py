@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -10,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.content import digest_of, new_bytes
+from tests.content import digest_of, encode, image_document, new_bytes
 from tests.server import Image, Pair, Repository, Server, new_image
+from tests.steps import Actor
 
 READERS = 12  # connections; which process has one is up to the kernel
 
@@ -123,6 +125,42 @@ def test_one_tag_pushed_by_many_at_once(server: Server, repository: Repository, 
         repository.name.partition("/")[2],
     )
     assert repository.get("manifests/v1").headers["Docker-Content-Digest"] == last
+
+
+@pytest.fixture
+def other_host(server: Server, tmp_path: pathlib.Path) -> Iterator[Actor]:
+    """A worker on another host: the same database and storage, no shared memory."""
+    actor = Actor({**server.environment, "BREAKWATER_RUN_DIR": str(tmp_path)})
+    yield actor
+    actor.close()
+
+
+def test_a_blob_that_another_host_deleted_is_absent_and_not_damaged(
+    repository: Repository, everywhere: Callable[[str], set[str]], other_host: Actor
+) -> None:
+    """It is still known here; its file is gone."""
+    image = repository.push_image("v1")
+    path = f"blobs/{digest_of(image.layers[0])}"
+    assert everywhere(path) == {digest_of(image.layers[0])}
+    other_host.do("delete_artifact", repository.name, image.digest)
+    other_host.do("collect")
+    assert everywhere(path) == {"404"}
+
+
+def test_a_blob_that_was_healed_through_another_host_is_read_from_its_new_place(
+    server: Server, repository: Repository, everywhere: Callable[[str], set[str]], other_host: Actor
+) -> None:
+    data = b"heal " + new_bytes(8).hex().encode()
+    image = Image(encode(image_document(data, [])), data, [])
+    repository.push_image("v1", image)
+    path = f"blobs/{digest_of(data)}"
+    assert everywhere(path) == {digest_of(data)}
+    ((key,),) = server.rows("SELECT key FROM registry_core_blob WHERE digest = %s", digest_of(data))
+    (server.storage / key).unlink()
+    assert [f[0] for f in other_host.do("scrubbed", 0)] == ["missing"]
+    other_host.do("push_blob", "elsewhere", "carol", data.decode(), digest_of(data))
+    assert everywhere(path) == {digest_of(data)}
+    repository.assert_holds(image, "v1")
 
 
 def test_many_pushers_take_few_connections(server: Server, project: str, robot: Pair) -> None:
