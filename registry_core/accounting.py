@@ -68,15 +68,15 @@ _WAITING = """
 SELECT coalesce(sum(b.size), 0) FROM registry_core_blob b WHERE b.id IN (
     SELECT l.blob_id FROM registry_core_repositoryblob l JOIN registry_core_repository r ON r.id = l.repository_id
     WHERE r.namespace_id = %(namespace)s AND l.leased_until > now())
-AND NOT EXISTS (SELECT 1 FROM registry_core_namespaceblob p
+AND b.digest <> %(besides)s AND NOT EXISTS (SELECT 1 FROM registry_core_namespaceblob p
                 WHERE p.namespace_id = %(namespace)s AND p.digest = b.digest)
 """
 
 
-def waiting_bytes(namespace_id: int) -> int:
-    """Of blobs that are leased here and that no artifact of the namespace holds yet."""
+def waiting_bytes(namespace_id: int, besides: str) -> int:
+    """Of blobs that are leased here and that no artifact of the namespace holds yet; all `besides` this digest."""
     with connection.cursor() as cursor:
-        cursor.execute(_WAITING, {"namespace": namespace_id})
+        cursor.execute(_WAITING, {"namespace": namespace_id, "besides": besides})
         (size,) = cursor.fetchone()
     return int(size)
 

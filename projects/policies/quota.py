@@ -67,7 +67,10 @@ def check_upload(arrival: Arrival) -> None:
         return
     if used + arrival.size > hard:
         raise _exceeded(arrival.principal, name, hard, used, arrival.size)
-    if arrival.size and (waiting := accounting.waiting_bytes(arrival.namespace_id)) + arrival.size > hard:
+    if not arrival.digest:
+        return
+    waiting = accounting.waiting_bytes(arrival.namespace_id, besides=arrival.digest)
+    if waiting + arrival.size > hard:
         raise _too_much_waits(arrival.principal, name, hard, waiting, arrival.size)
 
 
