@@ -57,10 +57,13 @@ def _tagged(match: query.Match) -> Q:
 
 
 def _labelled(match: query.Match) -> Q:
-    if not isinstance(match, query.AllOf) or not all(isinstance(v, int) for v in match.values):
-        raise BadRequest('the value of "labels" query can only be integer list with intersetion relationship')
+    labels = match.values if isinstance(match, query.AllOf) else ("",)
     condition = Q()
-    for label in match.values:
+    for label in labels:
+        if not isinstance(label, int):
+            raise BadRequest(
+                'the value of "labels" query can only be integer list with intersetion relationship'
+            )
         condition &= Q(Exists(ArtifactLabel.objects.filter(artifact=OuterRef("pk"), label=label)))
     return condition
 
