@@ -184,7 +184,10 @@ def _check_complete(manifest: Manifest, known: dict[str, int], blobs: dict[str, 
 _INSERT_ARTIFACT = """
 INSERT INTO registry_core_artifact (repository_id, digest, media_type, artifact_type, kind, config_media_type, size,
     subject_digest, subject_id, annotations, extra_attrs, payload, pushed_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now())
+VALUES (%s, %s, %s, %s, %s, %s,
+    -- An index weighs what its parts weigh, not what their documents do; a sum of claims may be absurd.
+    least(%s + (SELECT coalesce(sum(c.size), 0) FROM registry_core_artifact c WHERE c.id = ANY(%s)), 1::bigint << 62),
+    %s, %s, %s, %s, %s, now())
 RETURNING id
 """
 
@@ -193,12 +196,14 @@ def _insert_artifact(
     repository_id: int, manifest: Manifest, known: dict[str, int], attributes: dict[str, Any] | None
 ) -> int:
     subject = str(manifest.subject.digest) if manifest.subject else ""
+    parts = {known[str(d.digest)]: d.size for d in manifest.children if str(d.digest) in known}
     with connection.cursor() as cursor:
         cursor.execute(
             _INSERT_ARTIFACT,
             [
                 repository_id, str(manifest.digest), manifest.media_type, manifest.artifact_type, kind_of(manifest),
-                manifest.config_media_type, manifest.size, subject, known.get(subject),
+                manifest.config_media_type, manifest.size - sum(parts.values()), list(parts), subject,
+                known.get(subject),
                 json.dumps(storable(manifest.annotations)),
                 None if attributes is None else json.dumps(attributes), manifest.payload,
             ],
