@@ -20,7 +20,7 @@ from tests.components.nginx import Nginx
 
 @pytest.fixture(scope="module")
 def nginx() -> Iterator[Nginx]:
-    server = Nginx(process.run_directory() / "nginx", process.free_port())
+    server = Nginx(process.own_directory("nginx"), process.free_port())
     yield server
     server.stop()
 
@@ -36,6 +36,7 @@ def registry(nginx: Nginx) -> Iterator[Breakwater]:
         nginx.start(server.host, server.home / "storage")
         server.host, server.url = nginx.host, f"http://{nginx.host}"
         yield server
+        assert server.failures() == []
     finally:
         server.remove()
 

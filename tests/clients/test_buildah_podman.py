@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 def storage() -> Iterator[tuple[str, ...]]:
     """A store of images of one's own, in a short path, taken away with the mounts that buildah leaves."""
     require("buildah and podman as root", found=os.getuid() == 0, install="them, and run the tests as root")
-    directory = process.run_directory() / f"c{os.environ.get('PYTEST_XDIST_WORKER', '')}"
+    directory = process.own_directory("c")
     yield ("--root", f"{directory}/s", "--runroot", f"{directory}/r", "--storage-driver", "vfs")
     subprocess.run(["umount", "-R", f"{directory}/s"], check=False, capture_output=True)
     subprocess.run(["rm", "-rf", directory], check=True)

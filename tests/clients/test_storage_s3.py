@@ -12,6 +12,7 @@ import pytest
 from tests.clients.conftest import Project, make_project
 from tests.clients.images import Image, digest_of, root_files, tar
 from tests.clients.programs import Client
+from tests.components import process
 from tests.components.availability import require_program
 from tests.components.breakwater import Breakwater
 from tests.components.docker_engine import DockerEngine
@@ -28,21 +29,35 @@ def redirect(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="module")
+def prefix(redirect: bool) -> str:
+    """Where in the bucket, and in which database, this registry keeps what it has."""
+    return f"{'redirect' if redirect else 'proxy'}{process.worker()}"
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Valkey]:
+    server = Valkey(process.own_directory("redis"), process.free_port())
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
 def registry(
-    redirect: bool, seaweedfs: SeaweedFS, postgres: Postgres, valkey: Valkey
+    redirect: bool, prefix: str, seaweedfs: SeaweedFS, postgres: Postgres, redis: Valkey
 ) -> Iterator[Breakwater]:
     """Nothing is embedded; the database is empty, so `up` brings it to the newest version."""
-    prefix = "redirect" if redirect else "proxy"
     server = Breakwater(
         BREAKWATER_STORAGE=seaweedfs.url(prefix, redirect=redirect),
         BREAKWATER_SECRET_KEY=SECRET_KEY,
         DATABASE_URL=postgres.create_database(f"s3_{prefix}"),
-        REDIS_URL=valkey.url(40 + redirect),
+        REDIS_URL=redis.url(int(redirect)),
         **seaweedfs.credentials,
     )
     try:
         server.start()
         yield server
+        assert server.failures() == []
     finally:
         server.remove()
 
@@ -120,9 +135,8 @@ def test_a_large_layer_goes_up_in_parts(project: Project) -> None:
 
 
 def test_bytes_leave_the_store_when_the_image_is_deleted(
-    skopeo: Client, image: Image, project: Project, seaweedfs: SeaweedFS, redirect: bool
+    skopeo: Client, image: Image, project: Project, seaweedfs: SeaweedFS, prefix: str
 ) -> None:
-    prefix = "redirect" if redirect else "proxy"
     push(skopeo, image, project)
     new = image.blobs[-1]
     with project.registry.v2(project.robot) as v2:

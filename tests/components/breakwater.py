@@ -48,8 +48,7 @@ class Breakwater:
     """One registry: supervisor and all its children. `environment` goes before what is said here."""
 
     def __init__(self, **environment: str) -> None:
-        number = f"b{os.environ.get('PYTEST_XDIST_WORKER', '')}{next(_numbers)}"
-        self.home = process.run_directory() / number
+        self.home = process.own_directory(f"b{next(_numbers)}")
         self.home.mkdir(parents=True, exist_ok=True)
         self.host = f"127.0.0.1:{process.free_port()}"
         self.url = f"http://{self.host}"

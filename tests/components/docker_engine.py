@@ -56,7 +56,7 @@ def docker_engine() -> Iterator[DockerEngine]:
     require("a Docker engine", found=os.getuid() == 0, install="docker.io, and run the tests as root")
     require_program("docker", package="docker.io")
     # Short: the engine keeps unix sockets below it.
-    engine = DockerEngine(process.run_directory() / f"d{os.environ.get('PYTEST_XDIST_WORKER', '')}")
+    engine = DockerEngine(process.own_directory("d"))
     engine.start()
     yield engine
     engine.stop()

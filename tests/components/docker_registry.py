@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import urllib.error
 import urllib.request
@@ -62,8 +61,7 @@ class DockerRegistry:
 
 @pytest.fixture(scope="session")
 def docker_registry() -> Iterator[DockerRegistry]:
-    directory = process.run_directory() / f"peer{os.environ.get('PYTEST_XDIST_WORKER', '')}"
-    server = DockerRegistry(directory, process.free_port())
+    server = DockerRegistry(process.own_directory("peer"), process.free_port())
     server.start()
     yield server
     server.stop()

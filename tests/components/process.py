@@ -41,6 +41,15 @@ def run_directory() -> pathlib.Path:
     return pathlib.Path(os.environ[RUN_VARIABLE])
 
 
+def own_directory(name: str) -> pathlib.Path:
+    """For what each pytest-xdist worker has for itself."""
+    return run_directory() / f"{name}{worker()}"
+
+
+def worker() -> str:
+    return os.environ.get("PYTEST_XDIST_WORKER", "")
+
+
 def begin_run() -> None:
     """Make the run directory, unless the pytest process that started this one has."""
     if RUN_VARIABLE in os.environ:
@@ -59,8 +68,10 @@ def end_run() -> None:
     run = run_directory()
     if (run / "owner").read_text() == str(os.getpid()):
         _end_all(run)
-    for started in _started:  # ended by others meanwhile
-        started.poll()
+    for started in _started:
+        # Ended by others meanwhile, or, in a worker, left to the process that owns the run.
+        if started.poll() is None:
+            started.returncode = 0
 
 
 def _end_abandoned(run: pathlib.Path) -> None:
