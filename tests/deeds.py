@@ -24,6 +24,7 @@ django.setup()
 
 from django.db import connection, transaction  # noqa: E402
 
+from projects import actions as projects  # noqa: E402
 from registry_core import actions, configuration, deletions, gc, manifests, scrub, uploads  # noqa: E402
 from registry_core.errors import RegistryError  # noqa: E402
 from registry_core.hooks import Grant, Principal  # noqa: E402
@@ -41,7 +42,12 @@ def _split(path: str) -> tuple[str, str]:
 
 
 def _grant(who: str) -> Grant:
-    namespace, _ = Namespace.objects.get_or_create(name=PROJECT)
+    namespace = Namespace.objects.filter(name=PROJECT).first()
+    if namespace is None:
+        project = projects.create(
+            PROJECT, {}, owner_id=1, owner_name="admin", by="tests", storage_limit=1 << 40
+        )
+        namespace = project.namespace
     actions_ = frozenset({"pull", "push", "delete"})
     return Grant(Principal(who, "robot", f"r:{who}"), namespace.pk, actions_)
 

@@ -26,7 +26,24 @@ JOIN registry_core_repository r ON r.id = e.repository_id
 UNION SELECT r.namespace_id, a.digest, length(a.payload) FROM registry_core_artifact a
 JOIN registry_core_repository r ON r.id = a.repository_id
 """
+_HELD = """
+SELECT r.namespace_id, b.digest, b.size FROM registry_core_artifactblob e
+JOIN registry_core_blob b ON b.id = e.blob_id JOIN registry_core_repository r ON r.id = e.repository_id
+UNION
+SELECT r.namespace_id, a.digest, octet_length(a.payload) FROM registry_core_artifact a
+JOIN registry_core_repository r ON r.id = a.repository_id
+"""
 _LOOSE_ENDS = {
+    "a project that holds something else than it pays for": f"""
+        SELECT coalesce(h.digest, p.digest) FROM ({_HELD}) h
+        FULL JOIN registry_core_namespaceblob p USING (namespace_id, digest)
+        WHERE h.digest IS NULL OR p.digest IS NULL OR h.size <> p.size
+    """,  # noqa: S608  constants
+    "a project whose quota is not what it holds": f"""
+        SELECT n.name FROM projects_quota q JOIN projects_project p ON p.id = q.project_id
+        JOIN registry_core_namespace n ON n.id = p.namespace_id
+        WHERE q.used <> (SELECT coalesce(sum(h.size), 0) FROM ({_HELD}) h WHERE h.namespace_id = n.id)
+    """,  # noqa: S608  constants
     "an edge to a blob of another digest": """
         SELECT e.digest FROM registry_core_artifactblob e JOIN registry_core_blob b ON b.id = e.blob_id
         WHERE b.digest <> e.digest

@@ -293,10 +293,10 @@ def test_what_the_storage_does_not_confirm_stays_due(
 
 def test_hundreds_are_collected_in_one_round(server: Server, repository: Repository, image: Image) -> None:
     """More than one batch of candidates, and the cost is that of what is deleted."""
-    big = new_image(700, 20)
+    big = new_image(510, 20)
     repository.push_image("big", big)
     repository.delete(f"manifests/{big.digest}")
-    assert server.collect()["objects"] == 701
+    assert server.collect()["objects"] == 511
     repository.assert_holds(image, "v1")
     ledger.assert_adds_up(server.database, server.storage)
 

@@ -114,6 +114,12 @@ def test_a_writer_that_was_killed_gives_way_when_its_lease_ends(
     assert repository.client.patch(location, content=data[10:]).headers["Range"] == "0-19"
 
 
+def end_leases(server: Server) -> None:
+    """A writer can have no byte left to write once its lease is over: then the bytes of its key go."""
+    server.rows("UPDATE registry_core_deletedobject SET due_at = now()")
+    server.collect()
+
+
 @pytest.mark.parametrize("sent", [b"", b"12345"])
 def test_cancelling_what_still_arrives_leaves_no_bytes(
     server: Server, repository: Repository, robot: Pair, sent: bytes
@@ -129,9 +135,7 @@ def test_cancelling_what_still_arrives_leaves_no_bytes(
         assert answer_of(arriving).startswith("HTTP/1.1 404")
     assert_refused(repository.client.get(location), 404, "BLOB_UPLOAD_UNKNOWN")
     ledger.assert_adds_up(server.database, server.storage)
-    # Its writer can have no byte left to write once its lease is over: then the bytes go.
-    server.rows("UPDATE registry_core_deletedobject SET due_at = now() WHERE key = %s", key)
-    server.collect()
+    end_leases(server)
     assert not (server.storage / key).exists()
 
 
@@ -149,6 +153,7 @@ def test_deleting_the_repository_of_what_still_arrives_leaves_no_bytes(
         arriving.sendall(b"0123456789")
         assert answer_of(arriving).startswith("HTTP/1.1 404")
     ledger.assert_adds_up(server.database, server.storage)
+    end_leases(server)
     assert_refused(repository.get(f"manifests/{image.digest}"), 404, "MANIFEST_UNKNOWN")
 
 
