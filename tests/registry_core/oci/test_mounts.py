@@ -93,6 +93,19 @@ def test_what_the_token_does_not_name_becomes_a_plain_upload(scene: Scene) -> No
     assert target.head(f"blobs/{scene.digest}").status_code == 404
 
 
+def test_a_token_reaches_no_other_repository_of_its_project(scene: Scene, robot: Pair) -> None:
+    """Good for the repositories that it names, and not for the project around them (design 3, Tokens)."""
+    name = f"{scene.source.name}-2"
+    scopes = [f"repository:{name}:pull,push", f"repository:{scene.source.name}:pull"]
+    narrow, wide = (scene.server.token(robot, *scopes[:n]) for n in (1, 2))
+    target = scene.server.repository(name, token=narrow)
+    assert_plain_upload(mount(target, scene.digest, scene.source.name), target, new_bytes())
+    assert target.head(f"blobs/{scene.digest}").status_code == 404
+    assert (
+        mount(scene.server.repository(name, token=wide), scene.digest, scene.source.name).status_code == 201
+    )
+
+
 def test_what_the_person_may_not_pull_becomes_a_plain_upload(scene: Scene) -> None:
     stranger = scene.server.create_robot(scene.target.partition("/")[0])
     target = scene.server.repository(scene.target, stranger)
