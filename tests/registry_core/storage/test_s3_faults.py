@@ -253,6 +253,37 @@ def test_what_earlier_requests_kept_stays_kept(driver: Driver, proxy: S3Proxy, o
         assert_holds(driver, key, NOISE[:MIB])
 
 
+def test_a_tail_that_has_become_part_of_a_part_is_not_counted_twice(driver: Driver, proxy: S3Proxy) -> None:
+    key = new_key()
+    state = patch(driver, key, NOISE[:MIB])
+    proxy.fault = when(PUT_PART, CUT_BEFORE, number="2")
+    writer = driver.open_writer(key, MIB, state)
+    with pytest.raises(StorageUnavailable):
+        send(writer, NOISE[MIB : 3 * PART])
+    assert writer.offset == PART
+    state = writer.suspend()
+    proxy.fault = passes
+    writer = driver.open_writer(key, PART, state)
+    write(writer, NOISE[PART : PART + 10])
+    assert writer.finish() == PART + 10
+    assert_holds(driver, key, NOISE[: PART + 10])
+
+
+def test_abandoning_waits_for_parts_under_way(driver: Driver, proxy: S3Proxy) -> None:
+    """One that arrives after the end of its upload may stay in the store, unseen and paid for."""
+    proxy.gate.clear()
+    writer = driver.open_writer(new_key())
+    write(writer, NOISE[: 2 * PART])
+    end = threading.Thread(target=writer.abandon)
+    end.start()
+    end.join(0.5)
+    assert ABORT not in proxy.operations()
+    proxy.gate.set()
+    end.join(60)
+    assert ABORT in proxy.operations()
+    assert list(driver.keys()) == []
+
+
 def test_a_writer_that_failed_takes_nothing_more(driver: Driver, proxy: S3Proxy) -> None:
     proxy.fault = when("PUT", CUT_BEFORE)
     writer = driver.open_writer(new_key())
@@ -281,6 +312,14 @@ def test_a_tail_of_another_request_is_not_ours(driver: Driver) -> None:
     late.suspend()
     with pytest.raises(ObjectDamaged):
         driver.open_writer(key, 1000, state)
+
+
+def test_a_tail_shorter_than_recorded_is_damage(driver: Driver) -> None:
+    key = new_key()
+    state = patch(driver, key, NOISE[:1000])
+    state["tail"]["size"] = 1001
+    with pytest.raises(ObjectDamaged):
+        driver.open_writer(key, 1001, state)
 
 
 def test_parts_that_the_store_has_ended_are_damage(
