@@ -12,11 +12,8 @@ from api import addressing, query
 from api.dispatch import Answer, Call, listed, search
 from rbac.catalogue import Permission
 from registry_core.models import Artifact
+from registry_core.signatures import SIGNERS
 
-_COSIGN = (
-    "application/vnd.dev.cosign.artifact.sig.v1+json",
-    "application/vnd.dev.sigstore.bundle.v0.3+json",
-)
 _ICONS = {
     "signature.cosign": "sha256:20401d5b3a0f6dbc607c8d732eb08471af4ae6b19811a4efce8c6a724aed2882",
     "signature.notation": "sha256:3ac706e102bbe9362b400aa162df58135d35e66b9c3bee2165de92022d25fe34",
@@ -34,8 +31,7 @@ class _IsNydus(Func):
 
 _DECLARED = Coalesce(NullIf("artifact_type", Value("")), "config_media_type")
 _TYPE = Case(
-    When(declared__in=_COSIGN, then=Value("signature.cosign")),
-    When(declared="application/vnd.cncf.notary.signature", then=Value("signature.notation")),
+    *(When(declared=declared, then=Value(f"signature.{signer}")) for declared, signer in SIGNERS.items()),
     When(declared="application/vnd.goharbor.harbor.sbom.v1", then=Value("sbom.harbor")),
     When(kind="IMAGE", artifact_type="", is_nydus=True, then=Value("accelerator.nydus")),
     default=Value("subject.accessory"),

@@ -32,11 +32,12 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the caller may do under one name; `is_limited` where a network limit applies."""
+    """What the caller may do under one name; `is_limited` where a network limit applies; pull policies that are on."""
 
     namespace_id: int
     actions: tuple[str, ...]
     is_limited: bool
+    policies: frozenset[str]
 
 
 def service_token(request: HttpRequest) -> HttpResponseBase:
@@ -119,7 +120,8 @@ def _entry(identity: Identity, scope: Scope, found: Mapping[str, Held]) -> dict[
 
 
 def _own_claims(account: Account | None, found: Mapping[str, Held], seq: int) -> dict[str, Any]:
-    """What rbac/sessions.py reads: subject, newest change, namespace behind each name, credential, admin, limits.
+    """What rbac/sessions.py reads: subject, newest change, namespace behind each name, credential, admin, limits, and
+    policies where there are any.
 
     Names that the caller may do nothing under are left out: whoever reads the token must not learn that they exist.
     """
@@ -128,6 +130,8 @@ def _own_claims(account: Account | None, found: Mapping[str, Held], seq: int) ->
         "q": seq,
         "n": {name: one.namespace_id for name, one in found.items()},
     }
+    if policies := {name: sorted(one.policies) for name, one in found.items() if one.policies}:
+        own["p"] = policies
     if account:
         own["c"] = fingerprint(account.hashes[0])
         if account.principal.is_admin:
@@ -149,7 +153,9 @@ def _held_under(identity: Identity, names: set[str]) -> dict[str, Held]:
         standing = standing_in(identity, project)
         allowed = held(identity, standing)
         actions = tuple(action for action, permission in ACTIONS.items() if permission in allowed)
-        by_name[project.name] = Held(project.namespace_id, actions, bool(standing.networks))
+        by_name[project.name] = Held(
+            project.namespace_id, actions, bool(standing.networks), standing.policies
+        )
     return {
         name: by_name[project]
         for name, project in projects.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from projects.policies import quota
+from projects.policies import pull, quota
 from rbac import oci
 from registry_core import hooks
 
@@ -12,6 +12,7 @@ def connect() -> None:
     hooks.authorize = oci.authorize
     hooks.authorize_catalog = oci.authorize_catalog
     hooks.find_pull_grant = oci.find_pull_grant
+    hooks.pull_checks[:] = [pull.check]
     hooks.push_checks[:] = [quota.check_push]
     hooks.upload_checks[:] = [quota.check_upload]
     hooks.bytes_freed[:] = [quota.give_back]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from projects.models import Project
+from projects.policies import pull
 from rbac.catalogue import (
     BY_NAME,
     EVERY_PERMISSION,
@@ -58,12 +59,13 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What an identity is to a project."""
+    """What an identity is to a project, and the project's pull policies that are on."""
 
     namespace_id: int
     public: bool
     networks: tuple[str, ...] = ()
     roles: tuple[int, ...] = ()
+    policies: frozenset[str] = frozenset()
 
 
 NOBODY = Identity()
@@ -140,7 +142,11 @@ def held_in_system(identity: Identity) -> frozenset[Permission]:
 
 def standing_in(identity: Identity, project: Project) -> Standing:
     return Standing(
-        project.namespace_id, project.public, tuple(project.networks), tuple(roles_in(identity, project))
+        project.namespace_id,
+        project.public,
+        tuple(project.networks),
+        tuple(roles_in(identity, project)),
+        pull.in_force(project.metadata),
     )
 
 

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from projects.policies import pull
 from rbac.authn.accounts import ROBOT_COLUMNS, USER_COLUMNS, Account, robot_account, user_account
 from rbac.permissions import Standing
 from registry_core import configuration, hot_reads
 
 _PROJECT = """
-(SELECT n.id AS namespace_id, p.id AS project_id, p.public, p.networks AS project_networks
+(SELECT n.id AS namespace_id, p.id AS project_id, p.public, p.networks AS project_networks, p.metadata
  FROM registry_core_namespace n JOIN projects_project p ON p.namespace_id = n.id WHERE n.name = ${}) p
 """
-_OF_PROJECT = "p.namespace_id, p.public, p.project_networks"
+_OF_PROJECT = "p.namespace_id, p.public, p.project_networks, p.metadata"
 _ROLES = (
     "ARRAY(SELECT m.role FROM rbac_member m WHERE m.project_id = p.project_id AND m.user_id = u.id) AS roles"
 )
@@ -56,4 +57,5 @@ def _standing(row: Mapping[str, Any]) -> Standing | None:
     if row["namespace_id"] is None:
         return None
     networks = tuple(json.loads(row["project_networks"]))
-    return Standing(row["namespace_id"], row["public"], networks, tuple(row.get("roles") or ()))
+    policies = pull.in_force(json.loads(row["metadata"]))
+    return Standing(row["namespace_id"], row["public"], networks, tuple(row.get("roles") or ()), policies)

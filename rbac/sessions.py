@@ -35,10 +35,12 @@ ACTIONS: Mapping[Action, Permission] = {
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a token says of a repository; the namespace is what its name meant when the token was issued."""
+    """What a token says of a repository; the namespace is what its name meant when the token was issued, the policies
+    are those that were on."""
 
     namespace_id: int
     actions: frozenset[str]
+    policies: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -163,7 +165,7 @@ async def _open_token(token: str) -> Session | None:
         claims = await keys.verify(token)
         own = claims["bw"]
         subject, issued = str(own["s"]), int(own["q"])
-        names = _names(claims.get("access") or (), own["n"])
+        names = _names(claims.get("access") or (), own["n"], own.get("p") or {})
     except (tokens.TokenRefused, KeyError, TypeError, ValueError):
         return None
     ends = claims["exp"] + tokens.LEEWAY
@@ -184,10 +186,12 @@ async def _open_token(token: str) -> Session | None:
     )
 
 
-def _names(access: Any, ids: Mapping[str, int]) -> dict[str, Named]:
+def _names(access: Any, ids: Mapping[str, int], policies: Mapping[str, Any]) -> dict[str, Named]:
     """The repositories that a token grants something in; the same name twice says the same twice."""
     return {
-        entry["name"]: Named(ids[entry["name"]], frozenset(entry["actions"]))
+        entry["name"]: Named(
+            ids[entry["name"]], frozenset(entry["actions"]), frozenset(policies.get(entry["name"], ()))
+        )
         for entry in access
         if entry["type"] == "repository" and entry["actions"]
     }
@@ -223,7 +227,8 @@ def _is_true(session: Session, named: Named) -> bool:
 
 async def _from_token(session: Session, named: Named) -> Right:
     seq = max(epochs.latest(), session.issued)
-    return await _right(session.principal, named.namespace_id, named.actions, (), seq)
+    grant = Grant(session.principal, named.namespace_id, named.actions, named.policies)
+    return await _right(grant, (), seq)
 
 
 async def _read(session: Session, name: RepositoryName, named: Named | None) -> Right | None:
@@ -243,12 +248,10 @@ async def _read(session: Session, name: RepositoryName, named: Named | None) -> 
         actions &= named.actions
     if not actions:
         return None
-    return await _right(identity.principal, now.standing.namespace_id, actions, now.standing.networks, seq)
+    grant = Grant(identity.principal, now.standing.namespace_id, actions, now.standing.policies)
+    return await _right(grant, now.standing.networks, seq)
 
 
-async def _right(
-    principal: Principal, namespace_id: int, actions: frozenset[str], networks: tuple[str, ...], seq: int
-) -> Right:
-    grant = Grant(principal, namespace_id, actions)
-    grants = dict.fromkeys(actions, grant)
-    return Right(grants, f"n:{namespace_id}", networks, await configuration.fetch("read_only"), seq)
+async def _right(grant: Grant, networks: tuple[str, ...], seq: int) -> Right:
+    grants = dict.fromkeys(grant.actions, grant)
+    return Right(grants, f"n:{grant.namespace_id}", networks, await configuration.fetch("read_only"), seq)

@@ -5,6 +5,7 @@ RegistryError
 ├── ManifestUnknown 404 · ManifestInvalid 400 · ManifestBlobUnknown 400 · ManifestTooLarge 413
 ├── BlobUnknown 404 · BlobUploadUnknown 404 · BlobUploadInvalid 400 · RangeInvalid 416
 ├── Unauthorized 401 · Denied 403 · Forbidden 403 · Unsupported 405 · BadRequest 400 · Precondition 412 · InUse 412
+├── PolicyViolation 412
 ├── TooManyRequests 429 · RequestTimeout 408
 └── Unavailable 503 · InsufficientStorage 507 · Damaged 500
 
@@ -169,6 +170,13 @@ class Precondition(RegistryError):
 class InUse(RegistryError):
     code, status = "VIOLATE_FOREIGN_KEY_CONSTRAINT", 412
     default_message = "the deleting artifact is referenced by others"
+
+
+class PolicyViolation(RegistryError):
+    """A policy of the project keeps the artifact back (contract 3.3)."""
+
+    code, status = "PROJECTPOLICYVIOLATION", 412
+    default_message = "a policy of the project keeps the artifact back"
 
 
 class TooManyRequests(RegistryError):

@@ -51,11 +51,15 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A yes: who, and to which namespace the name led (always go on by this id)."""
+    """A yes: who, and to which namespace the name led (always go on by this id).
+
+    `policies` are the project's pull policies that are on, in the words of whoever checks them: none for most.
+    """
 
     principal: Principal
     namespace_id: int
     actions: frozenset[str] = field(default_factory=frozenset)
+    policies: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,8 @@ authenticate: Callable[[Caller], Awaitable[Principal]] = _deny_caller
 authorize_catalog: Callable[[Caller], Awaitable[Principal]] = _deny_caller
 # a manifest or blob that is not here: True when it may have arrived meanwhile (proxy cache).
 on_miss: Callable[[Grant, RepositoryName, str], Awaitable[bool]] = _nothing
-pull_checks: list[Callable[[Grant, RepositoryName, Any], Awaitable[None]]] = []
+# before a manifest (lookups.Stored) is sent; raises to keep it back.
+pull_checks: list[Callable[[Grant, RepositoryName, Any, Caller], Awaitable[None]]] = []
 push_checks: list[Callable[[Push], None]] = []
 # before bytes are taken, and again once they are here; inside the transaction, which a Denied undoes.
 upload_checks: list[Callable[[Arrival], None]] = []

@@ -45,7 +45,7 @@ class StoredBlob:
 V = TypeVar("V")
 
 
-class _Answers(Generic[V]):
+class Answers(Generic[V]):
     """Answers under the version that was read before the question was asked; None is an answer too."""
 
     def __init__(self) -> None:
@@ -87,8 +87,8 @@ class _Payloads:
         return stored
 
 
-_manifests: _Answers[tuple[int, str]] = _Answers()
-_blobs: _Answers[StoredBlob] = _Answers()
+_manifests: Answers[tuple[int, str]] = Answers()
+_blobs: Answers[StoredBlob] = Answers()
 _payloads = _Payloads()
 
 _BY_TAG = """

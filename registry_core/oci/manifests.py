@@ -16,10 +16,11 @@ _MACHINE = "harbor-registry-client"
 
 
 async def get(request: Request, name: RepositoryName, reference: str) -> None:
-    grant = await hooks.authorize(request.caller(), name, "pull")
+    caller = request.caller()
+    grant = await hooks.authorize(caller, name, "pull")
     stored = await _find(grant, name, reference)
     for check in hooks.pull_checks:
-        await check(grant, name, stored)
+        await check(grant, name, stored, caller)
     if request.already_has(stored.digest):
         await request.answer(304, stored.headers[2:])
         return

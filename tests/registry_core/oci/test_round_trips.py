@@ -23,7 +23,7 @@ import pytest
 from tests.components.postgres import Postgres
 from tests.components.valkey import Valkey
 from tests.components.wire import Asked, PostgresListener, RedisListener, Wire
-from tests.content import absent_digest, digest_of
+from tests.content import EMPTY, MANIFEST, absent_digest, descriptor, digest_of, encode
 from tests.server import ADMIN, Repository, Server
 
 POLL = ("FROM registry_core_epochchange WHERE seq >", "INSERT INTO registry_core_heartbeat")
@@ -146,6 +146,36 @@ def test_a_pull_costs_one_round_trip_when_cold_and_none_when_warm(
     cold, *warm = (counted.cost(puller, method, path) for _ in range(4))
     assert [c.status for c in (cold, *warm)] == [status] * 4
     assert len(cold.asked) <= 1, cold.asked
+    assert [c.asked for c in warm] == [[], [], []]
+    assert [c.hops for c in (cold, *warm)] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("how", ["token", "basic"])
+def test_a_policy_that_is_on_asks_once_more_when_cold_and_nothing_when_warm(
+    counted: Counted, how: str
+) -> None:
+    """The signature is looked up with the manifest, and kept like it (a token that tells of the policy included)."""
+    server = counted.server
+    project = server.create_project()
+    repository = server.repository(f"{project}/app", ADMIN)
+    image, other = repository.push_image("v1"), repository.push_image("other")
+    for subject in (image, other):
+        config = b"{}"
+        repository.push_blob(config)
+        signature = {
+            "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/vnd.cncf.notary.signature",
+            "config": descriptor(EMPTY, config), "layers": [], "subject": descriptor(MANIFEST, subject.payload),
+        }  # fmt: skip
+        repository.push_manifest(encode(signature))
+    answer = server.rest.put(f"/projects/{project}", json={"metadata": {"enable_content_trust": "true"}})
+    assert answer.status_code == 200
+    pair = server.create_robot(project, ["pull"])
+    token = server.token(pair, f"repository:{project}/app:pull")
+    puller = server.repository(repository.name, **({"token": token} if how == "token" else {"pair": pair}))
+    assert puller.get("manifests/other").status_code == 200
+    cold, *warm = (counted.cost(puller, "GET", "manifests/v1") for _ in range(4))
+    assert [c.status for c in (cold, *warm)] == [200] * 4
+    assert len(cold.asked) <= 2, cold.asked
     assert [c.asked for c in warm] == [[], [], []]
     assert [c.hops for c in (cold, *warm)] == [0, 0, 0, 0]
 
