@@ -341,7 +341,7 @@ def test_the_digest_must_be_the_contents(repository: Repository) -> None:
     assert_refused(answer, 400, "DIGEST_INVALID", given=other, computed=image.digest)
 
 
-@pytest.mark.parametrize("reference", ["absent", absent_digest()])
+@pytest.mark.parametrize("reference", ["absent", absent_digest()], ids=["tag", "digest"])
 def test_an_absent_manifest(repository: Repository, reference: str) -> None:
     repository.push_image("v1")
     error = assert_refused(repository.get(f"manifests/{reference}"), 404, "MANIFEST_UNKNOWN")

@@ -170,7 +170,9 @@ def test_words_of_the_api_may_be_in_names(server: Server, robot: Pair, project: 
 # -- what every answer carries
 
 
-@pytest.mark.parametrize("path", ["manifests/latest", f"blobs/{absent_digest()}", "tags/list"])
+@pytest.mark.parametrize(
+    "path", ["manifests/latest", f"blobs/{absent_digest()}", "tags/list"], ids=["manifest", "blob", "tags"]
+)
 def test_a_head_that_is_refused_has_no_body(repository: Repository, path: str) -> None:
     answer = repository.head(path)
     assert (answer.status_code, answer.content) == (404, b"")
