@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from django.db import connection
 
-from registry_core.locks import Vanished
+from registry_core.locks import ATTEMPTS, Vanished
 
 _ADD = """
 INSERT INTO registry_core_namespaceblob (namespace_id, digest, size)
@@ -20,21 +20,29 @@ SELECT %s, * FROM unnest(%s::text[], %s::bigint[]) ON CONFLICT (namespace_id, di
 RETURNING digest, size
 """
 _HOLD = """
-SELECT 1 FROM registry_core_namespaceblob WHERE namespace_id = %s AND digest = ANY(%s) ORDER BY digest FOR KEY SHARE
+SELECT digest FROM registry_core_namespaceblob WHERE namespace_id = %s AND digest = ANY(%s)
+ORDER BY digest FOR KEY SHARE
 """
 
 
 def count_in(namespace_id: int, sizes: Mapping[str, int]) -> int:
     """Hold these digests for the namespace until commit; the bytes of those that it did not hold before."""
-    digests = sorted(sizes)
+    added, left = 0, sorted(sizes)
     with connection.cursor() as cursor:
-        cursor.execute(_ADD, [namespace_id, digests, [sizes[d] for d in digests]])
-        new: dict[str, int] = dict(cursor.fetchall())
-        if old := [d for d in digests if d not in new]:
-            cursor.execute(_HOLD, [namespace_id, old])
-            if cursor.rowcount < len(old):  # a deletion took one between the two statements
-                raise Vanished
-    return sum(new.values())
+        for _ in range(ATTEMPTS):
+            cursor.execute(_ADD, [namespace_id, left, [sizes[d] for d in left]])
+            new: dict[str, int] = dict(cursor.fetchall())
+            added += sum(new.values())
+            left = [d for d in left if d not in new]
+            if not left:
+                return added
+            cursor.execute(_HOLD, [namespace_id, left])
+            held = {digest for (digest,) in cursor.fetchall()}
+            # What is not there any more went between the two statements: then it is new.
+            left = [d for d in left if d not in held]
+            if not left:
+                return added
+    raise Vanished
 
 
 _LOCK = """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import pathlib
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class Stage:
     first: Actor
     second: Actor
     watcher: Any = field(repr=False)
+    stops: list[str] = field(default_factory=list)  # the statements after which the last race was held
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         with self.watcher.cursor() as cursor:
@@ -121,11 +123,13 @@ Plan = Callable[[Scene], tuple[list[Order], Order, Order]]  # what comes before,
 def race(stage: Stage, plan: Plan) -> list[tuple[str, str]]:
     """Every meeting of two deeds; what each pair of them came to."""
     outcomes = []
+    stage.stops = []
     for after in range(1, MOST_STATEMENTS):
         before, one, other = plan(Scene())
         stage.first.do("each", before)
         stage.first.begin(*one, after=after)
         stopped = stage.first.stops()
+        stage.stops.append(stopped or "")
         stage.second.begin(*other)
         while not stage.second.has_ended(0.002) and not stage.is_waiting(stage.second):
             pass
@@ -192,6 +196,17 @@ MEETINGS = {
 def test_who_creates_meets_who_removes(stage: Stage, creating: str, removing: str) -> None:
     for outcomes in race(stage, lambda s: (s.pushed, DEEDS[creating](s), DEEDS[removing](s))):
         assert "done" in outcomes
+
+
+@pytest.mark.parametrize("creating", ["push its blobs again", "mount a blob"])
+def test_what_somebody_has_locked_for_use_is_not_collected(stage: Stage, creating: str) -> None:
+    """From the statement on that finds the blobs, nobody can take them away any more."""
+    removing = DEEDS["delete the image and collect"]
+    outcomes = race(stage, lambda s: (s.pushed, DEEDS[creating](s), removing(s)))
+    found = next(
+        i for i, sql in enumerate(stage.stops) if re.search("SELECT.* FROM registry_core_blob b WHERE", sql)
+    )
+    assert set(outcomes[found:]) == {("done", "done")}
 
 
 @pytest.mark.parametrize(
