@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('projects', '0002_immediate_keys'),
+        ("projects", "0002_immediate_keys"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='project',
-            name='storage_limit',
+            model_name="project",
+            name="storage_limit",
             field=models.BigIntegerField(db_default=-1, default=-1),
         ),
     ]

@@ -127,7 +127,9 @@ def test_nothing_was_changed(server: Server, places: dict[str, Place]) -> None:
         assert (status.status_code, status.headers["Range"]) == (204, "0-0")
 
 
-@pytest.mark.parametrize("target", ["manifests/latest", "blobs/uploads/?digest=" + absent_digest()], ids=["manifest", "blob"])
+@pytest.mark.parametrize(
+    "target", ["manifests/latest", f"blobs/uploads/?digest={absent_digest()}"], ids=["manifest", "blob"]
+)
 def test_it_refuses_before_a_byte_of_the_body_was_sent(
     server: Server, places: dict[str, Place], stranger: Pair, target: str
 ) -> None:
