@@ -11,6 +11,7 @@ from django.db.models.functions import Coalesce, NullIf
 from api import addressing, query
 from api.dispatch import Answer, Call, listed, search
 from rbac.catalogue import Permission
+from registry_core.manifests import SIMPLE_SIGNING
 from registry_core.models import Artifact
 from registry_core.signatures import SIGNERS
 
@@ -22,15 +23,16 @@ _ICONS = {
 }
 
 
-class _IsNydus(Func):
-    """The manifest names a nydus bootstrap layer."""
+class _Names(Func):
+    """The manifest holds this text."""
 
-    template = "position('containerd.io/snapshot/nydus-bootstrap'::bytea IN %(expressions)s) > 0"
+    template = "position('%(text)s'::bytea IN %(expressions)s) > 0"
     output_field = BooleanField()
 
 
 _DECLARED = Coalesce(NullIf("artifact_type", Value("")), "config_media_type")
 _TYPE = Case(
+    When(kind="IMAGE", artifact_type="", is_simple=True, then=Value("signature.cosign")),
     *(When(declared=declared, then=Value(f"signature.{signer}")) for declared, signer in SIGNERS.items()),
     When(declared="application/vnd.goharbor.harbor.sbom.v1", then=Value("sbom.harbor")),
     When(kind="IMAGE", artifact_type="", is_nydus=True, then=Value("accelerator.nydus")),
@@ -57,7 +59,11 @@ def accessories() -> QuerySet[Artifact]:
     return (
         Artifact.objects.defer("payload")
         .exclude(subject_digest="")
-        .annotate(declared=_DECLARED, is_nydus=_IsNydus("payload"))
+        .annotate(
+            declared=_DECLARED,
+            is_nydus=_Names("payload", text="containerd.io/snapshot/nydus-bootstrap"),
+            is_simple=_Names("payload", text=SIMPLE_SIGNING),
+        )
         .annotate(accessory_type=_TYPE)
     )
 

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from registry_core import accounting, audit, configuration, errors, events, hooks, versions
 from registry_core.locks import Vanished, name_keys, retrying
-from registry_core.manifests import Manifest, extra_attrs_of, kind_of, storable
+from registry_core.manifests import Manifest, extra_attrs_of, kind_of, storable, subject_of
 from registry_core.models import Artifact, Repository
 from registry_core.references import RepositoryName
 from registry_core.storage.driver import KeyMissing
@@ -54,7 +54,8 @@ def _put_manifest(
 ) -> Pushed:
     principal = grant.principal
     repository = ensure_repository(grant.namespace_id, name.path)
-    known = _lock_names(repository.pk, manifest, tags)
+    subject = subject_of(manifest, tags)
+    known = _lock_names(repository.pk, manifest, subject, tags)
     blobs = _lock_blobs(repository.pk, principal.subject, manifest)
     if configuration.get("allow_sparse"):
         blobs |= _lock_coming(repository.pk, principal.subject, manifest, blobs)
@@ -64,19 +65,21 @@ def _put_manifest(
     artifact_id = known.get(digest)
     is_new = artifact_id is None
     if artifact_id is None:
-        artifact_id = _insert_artifact(repository.pk, manifest, known, attributes)
+        artifact_id = _insert_artifact(repository.pk, manifest, subject, known, attributes)
         _insert_edges(repository.pk, artifact_id, manifest, known, blobs)
         _adopt_waiting(repository.pk, artifact_id, digest)
+    elif subject and not manifest.subject:
+        _attach(artifact_id, subject, known)
     moved = _point_tags(repository.pk, artifact_id, digest, tags, principal.name)
     _end_leases(repository.pk, principal.subject, [b for b, _ in blobs.values()])
     if is_new or moved:
-        subject = f"{name}:{tags[0]}" if tags else f"{name}@{digest}"
+        shown = f"{name}:{tags[0]}" if tags else f"{name}@{digest}"
         events.record(
             events.ARTIFACT_PUSHED, principal.name, repository=str(name), digest=digest, tags=list(tags),
             namespace_id=grant.namespace_id,
         )  # fmt: skip
         audit.record(
-            principal.name, "create", "artifact", subject, f"push artifact: {subject}",
+            principal.name, "create", "artifact", shown, f"push artifact: {shown}",
             namespace_id=grant.namespace_id, address=address,
         )  # fmt: skip
     versions.raise_after_commit(grant.namespace_id, name.path)
@@ -106,7 +109,9 @@ def ensure_repository(namespace_id: int, path: str) -> Repository:
     raise Vanished
 
 
-def _lock_names(repository_id: int, manifest: Manifest, tags: tuple[str, ...]) -> dict[str, int]:
+def _lock_names(
+    repository_id: int, manifest: Manifest, subject: str, tags: tuple[str, ...]
+) -> dict[str, int]:
     """digest → id of the artifacts of this repository that the manifest is or names; they stay until commit.
 
     The digest's own name is locked alone and those it refers to shared, so that a subject and its referrer, or a child
@@ -114,8 +119,8 @@ def _lock_names(repository_id: int, manifest: Manifest, tags: tuple[str, ...]) -
     """
     own = str(manifest.digest)
     named = [str(d.digest) for d in manifest.children]
-    if manifest.subject:
-        named.append(str(manifest.subject.digest))
+    if subject:
+        named.append(subject)
     (own_key,) = name_keys(repository_id, [own])
     with connection.cursor() as cursor:
         cursor.execute(
@@ -193,9 +198,12 @@ RETURNING id
 
 
 def _insert_artifact(
-    repository_id: int, manifest: Manifest, known: dict[str, int], attributes: dict[str, Any] | None
+    repository_id: int,
+    manifest: Manifest,
+    subject: str,
+    known: dict[str, int],
+    attributes: dict[str, Any] | None,
 ) -> int:
-    subject = str(manifest.subject.digest) if manifest.subject else ""
     parts = {known[str(d.digest)]: d.size for d in manifest.children if str(d.digest) in known}
     with connection.cursor() as cursor:
         cursor.execute(
@@ -244,6 +252,16 @@ def _insert_edges(
                     [json.dumps(storable(d.raw)) for d in manifest.children], list(range(len(children))),
                 ],
             )  # fmt: skip
+
+
+def _attach(artifact_id: int, subject: str, known: dict[str, int]) -> None:
+    """A manifest that was pushed before gets the tag that makes it a signature."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE registry_core_artifact SET subject_digest = %s, subject_id = %s "
+            "WHERE id = %s AND subject_digest = ''",
+            [subject, known.get(subject), artifact_id],
+        )
 
 
 def _adopt_waiting(repository_id: int, artifact_id: int, digest: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -234,6 +235,23 @@ def _descriptor(value: Any, where: str) -> Descriptor:
         raise _invalid(f"{where}.digest is no valid digest", digest=text[:140]) from e
     elsewhere = bool(value.get("urls")) or media_type.startswith(_NOT_DISTRIBUTED)
     return Descriptor(media_type, digest, size, is_required=not elsewhere, raw=value)
+
+
+# How cosign signed before there were subjects: a layer of this type, under the tag `sha256-<digest>.sig`.
+SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
+_SIGNATURE_TAG = re.compile(r"sha256-([0-9a-f]{64})\.sig")
+
+
+def subject_of(manifest: Manifest, tags: Iterable[str]) -> str:
+    """The digest that the manifest is attached to, by its subject or, a signature, by its tag (contract 3.4); or ""."""
+    if manifest.subject:
+        return str(manifest.subject.digest)
+    if any(layer.media_type == SIMPLE_SIGNING for layer in manifest.layers):
+        for tag in tags:
+            match = _SIGNATURE_TAG.fullmatch(tag)
+            if match and match[1] != manifest.digest.hex:
+                return f"sha256:{match[1]}"
+    return ""
 
 
 # -- what lists show

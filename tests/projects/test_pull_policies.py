@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -160,6 +161,36 @@ def test_signed_by_a_tag(place: Place, image: Image) -> None:
     assert place.repository().get(f"manifests/{tag}").status_code == 200
 
 
+def test_a_signature_may_come_first_or_get_its_tag_later(place: Place) -> None:
+    place.set(**{COSIGN: "true"})
+    repository, image = place.repository(), new_image()
+    tag = sign_simply(repository, image.digest)
+    repository.push_image("v1", image)
+    assert repository.get("manifests/v1").status_code == 200
+    other = repository.push_image("v2")
+    signature = repository.get(f"manifests/{sign_simply(repository, digest_of(b'something else'))}").content
+    assert_kept_back(repository.get("manifests/v2"), UNSIGNED[COSIGN])
+    loose = encode({**json.loads(signature), "annotations": {"n": secrets.token_hex(4)}})
+    repository.push_manifest(loose)
+    assert_kept_back(repository.get(f"manifests/{digest_of(loose)}"), UNSIGNED[COSIGN])
+    repository.push_manifest(loose, other.digest.replace(":", "-") + ".sig")
+    assert repository.get("manifests/v2").status_code == 200
+    assert repository.get(f"manifests/{digest_of(loose)}").status_code == 200
+    # What it is does not hang on its tag any more.
+    assert repository.delete(f"manifests/{tag}").status_code == 202
+    assert repository.get("manifests/v1").status_code == 200
+
+
+def test_nothing_signs_itself(place: Place) -> None:
+    place.set(**{COSIGN: "true"})
+    repository = place.repository()
+    signature = repository.get(f"manifests/{sign_simply(repository, digest_of(b'something else'))}").content
+    document = encode({**json.loads(signature), "annotations": {"n": secrets.token_hex(4)}})
+    tag = digest_of(document).replace(":", "-") + ".sig"
+    repository.push_manifest(document, tag)
+    assert_kept_back(repository.get(f"manifests/{tag}"), UNSIGNED[COSIGN])
+
+
 def test_a_tag_alone_is_no_signature(place: Place, image: Image) -> None:
     place.set(**{COSIGN: "true"})
     tag = sign_simply(place.repository(), image.digest, layer_type="application/vnd.example.layer")
@@ -256,6 +287,19 @@ def test_a_signer_that_may_push_reads_what_it_signs(place: Place, image: Image, 
     assert_kept_back(place.bearer("pull", "push").get("manifests/v1"), UNSIGNED[COSIGN])
     assert_kept_back(place.repository().get("manifests/v1", headers=agent_header), UNSIGNED[COSIGN])
     assert_kept_back(pull_only.get("manifests/v1", headers=agent_header), UNSIGNED[COSIGN])
+
+
+def test_a_signature_under_a_tag_is_an_accessory(place: Place, image: Image) -> None:
+    """It is listed with its subject, not beside it, and goes with it (contract 3.4)."""
+    tag = sign_simply(place.repository(), image.digest)
+    artifacts = f"/projects/{place.name}/repositories/app/artifacts"
+    (accessory,) = place.server.rest.get(f"{artifacts}/v1/accessories").json()
+    signature = place.repository().head(f"manifests/{tag}").headers["Docker-Content-Digest"]
+    assert (accessory["type"], accessory["digest"]) == ("signature.cosign", signature)
+    assert accessory["subject_artifact_digest"] == image.digest
+    assert [a["digest"] for a in place.server.rest.get(artifacts).json()] == [image.digest]
+    assert place.server.rest.delete(f"{artifacts}/v1").status_code == 200
+    assert place.repository().get(f"manifests/{tag}").status_code == 404
 
 
 def test_blobs_and_absent_manifests_are_no_business_of_policies(place: Place, image: Image) -> None:
