@@ -83,6 +83,15 @@ def test_what_the_token_names_is_mounted(scene: Scene) -> None:
     assert_mounted(mount(target, scene.digest, scene.source.name), scene, target)
 
 
+def test_who_brings_no_credentials_is_told_both_scopes(scene: Scene) -> None:
+    answer = mount(scene.server.repository(scene.target), scene.digest, scene.source.name)
+    assert answer.status_code == 401
+    scopes = f"repository:{scene.target}:pull,push repository:{scene.source.name}:pull"
+    assert answer.headers["Www-Authenticate"] == (
+        f'Bearer realm="{scene.server.url}/service/token",service="harbor-registry",scope="{scopes}"'
+    )
+
+
 def test_what_the_token_does_not_name_becomes_a_plain_upload(scene: Scene) -> None:
     """In the words of a blob that is nowhere: the answer tells nobody whether it is there (design 2.8)."""
     target = scene.client(f"repository:{scene.target}:pull,push")
