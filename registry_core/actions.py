@@ -159,7 +159,9 @@ def _lock_blobs(repository_id: int, principal: str, manifest: Manifest) -> dict[
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT b.digest, b.id, b.size FROM registry_core_blob b "
-            f"WHERE b.digest = ANY(%(digests)s) AND {_READABLE} ORDER BY b.id FOR KEY SHARE OF b",
+            # Bytes that scrub found lost are absent: the pusher is asked for them, which heals the blob.
+            f"WHERE b.digest = ANY(%(digests)s) AND b.missing_since IS NULL AND {_READABLE} "
+            "ORDER BY b.id FOR KEY SHARE OF b",
             {"digests": digests, "repository": repository_id, "principal": principal},
         )
         return {digest: (pk, size) for digest, pk, size in cursor.fetchall()}

@@ -87,6 +87,21 @@ def test_a_damaged_file_is_our_fault_until_a_push_heals_it(
     assert server.scrub() == []
 
 
+def test_a_manifest_is_not_acknowledged_over_bytes_that_are_lost(
+    server: Server, repository: Repository, image: Image
+) -> None:
+    lost = image.layers[0]
+    file_of(server, lost).unlink()
+    assert [f[0] for f in server.scrub()] == ["missing"]
+    answer = repository.put_manifest(image.payload, "v2")
+    assert answer.status_code == 400
+    assert [(e["code"], e["detail"]) for e in answer.json()["errors"]] == [("MANIFEST_BLOB_UNKNOWN", digest_of(lost))]
+    repository.push_blob(lost)
+    repository.push_image("v2", image)
+    repository.assert_holds(image, "v2")
+    assert server.scrub() == []
+
+
 def test_rot_is_found_by_reading(
     server: Server, repository: Repository, reader: Repository, image: Image
 ) -> None:
