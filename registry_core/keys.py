@@ -157,7 +157,7 @@ _reading = asyncio.Lock()
 async def verify(token: str) -> dict[str, Any]:
     """The claims of a token of ours; tokens.TokenRefused otherwise."""
     now = time.time()
-    if now >= _true_until or epochs.last_change(epochs.EVERYBODY) > _true_since:
+    if _public and (now >= _true_until or epochs.last_change(epochs.EVERYBODY) > _true_since):
         async with _reading:
             await _read_public()
     try:

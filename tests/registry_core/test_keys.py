@@ -134,6 +134,16 @@ def test_another_secret_key_makes_a_new_key_and_keeps_the_old_public_one(setting
     hot.run(lambda: keys.verify(token))
 
 
+def test_the_first_key_of_a_new_registry_is_found_after_nonsense() -> None:
+    async def nonsense() -> None:
+        with pytest.raises(tokens.TokenRefused):
+            await keys.verify("a.b.c")
+
+    hot.run(nonsense)
+    token = sign(keys.signing_key())
+    assert hot.run(lambda: keys.verify(token))["aud"] == "harbor-registry"
+
+
 def test_a_revoked_key_is_refused_by_a_process_that_knew_it() -> None:
     token = sign(keys.signing_key())
 
