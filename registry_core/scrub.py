@@ -56,7 +56,7 @@ def scrub(*, percent: float = 0, condemn_orphans: bool = False) -> Report:
     """
     with transaction.atomic():
         objects, size = _list_store()
-        findings = [*_unaccounted(), *_doubles(), *_lost_blobs(), *_lost_uploads()]
+        findings = [*_orphans(), *_doubles(), *_lost_blobs(), *_lost_uploads()]
     verified, corrupt = _verify(percent)
     findings += corrupt
     for finding in findings:
@@ -71,17 +71,18 @@ def scrub(*, percent: float = 0, condemn_orphans: bool = False) -> Report:
 
 
 def _list_store() -> tuple[int, int]:
-    """Fill the temporary table `listed`: one row a key, tails and open multiparts added to the key they belong to."""
+    """Fill the temporary tables `listed`, a row a name in the store, and `stored`, a row a key: tails and parts of
+    uploads have names of their own and count with the key that they belong to."""
     objects = total = 0
     with connection.cursor() as cursor:
-        cursor.execute("CREATE TEMPORARY TABLE listed (key text, size bigint) ON COMMIT DROP")
+        cursor.execute("CREATE TEMPORARY TABLE listed (name text, key text, size bigint) ON COMMIT DROP")
         keys = iter(driver().keys())
         while batch := list(itertools.islice(keys, BATCH)):
             objects += len(batch)
             total += sum(size for _, size in batch)
             cursor.execute(
-                "INSERT INTO listed SELECT * FROM unnest(%s::text[], %s::bigint[])",
-                [[owner(key) for key, _ in batch], [size for _, size in batch]],
+                "INSERT INTO listed SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[])",
+                [[n for n, _ in batch], [owner(n) for n, _ in batch], [size for _, size in batch]],
             )
         cursor.execute(
             "CREATE TEMPORARY TABLE stored ON COMMIT DROP AS SELECT key, sum(size) AS size FROM listed GROUP BY key"
@@ -111,11 +112,24 @@ def _size_now(key: str) -> int | None:
         return None
 
 
-def _unaccounted() -> Iterator[Finding]:
-    """A row comes before its bytes and goes after them: bytes without one are orphans unless they went meanwhile."""
-    for (key,) in _rows(f"SELECT s.key FROM stored s LEFT JOIN ({_LINES}) l USING (key) WHERE l.key IS NULL"):
-        if (size := _size_now(key)) is not None:
-            yield Finding("orphan", key, f"{size} bytes that no row accounts for")
+def _orphans() -> Iterator[Finding]:
+    """A row comes before its bytes and goes after them: bytes without one are orphans unless they went meanwhile.
+
+    So are the tail and the parts of an upload that stand beside its finished blob.
+    """
+    suspects = {
+        name
+        for (name,) in _rows(
+            f"SELECT s.name FROM listed s LEFT JOIN ({_LINES}) l USING (key) WHERE l.key IS NULL "
+            "UNION SELECT s.name FROM listed s JOIN registry_core_blob b USING (key) WHERE s.name <> s.key "
+            "AND NOT EXISTS (SELECT 1 FROM registry_core_deletedobject d WHERE d.key = s.name)"
+        )
+    }
+    if suspects:
+        again = driver().keys()
+        for name, size in again:
+            if name in suspects:
+                yield Finding("orphan", name, f"{size} bytes that no row accounts for")
 
 
 def _doubles() -> Iterator[Finding]:

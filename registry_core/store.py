@@ -6,9 +6,19 @@ import functools
 
 from django.conf import settings
 
-from registry_core.storage.driver import Driver, open_driver
+from registry_core import errors
+from registry_core.storage.driver import Driver, ObjectDamaged, StorageError, StorageUnavailable, open_driver
 
 
 @functools.cache
 def driver() -> Driver:
     return open_driver(settings.STORAGE)
+
+
+def as_registry_error(e: StorageError) -> errors.RegistryError:
+    """A store that is full, away or damaged, as the client hears of it."""
+    if isinstance(e, ObjectDamaged):
+        return errors.Damaged("the bytes kept of this upload are damaged; begin again", {"cause": str(e)})
+    if isinstance(e, StorageUnavailable) and e.full:
+        return errors.InsufficientStorage(detail={"component": "storage", "cause": str(e)})
+    return errors.Unavailable("the storage does not answer now; try again", {"component": "storage"})

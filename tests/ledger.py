@@ -21,12 +21,6 @@ UNION ALL SELECT key, 'upload', "offset" FROM registry_core_upload
 """
 # Blobs and manifests, each digest once a project.
 _HELD = """
-SELECT r.namespace_id, b.digest, b.size FROM registry_core_artifactblob e JOIN registry_core_blob b ON b.id = e.blob_id
-JOIN registry_core_repository r ON r.id = e.repository_id
-UNION SELECT r.namespace_id, a.digest, length(a.payload) FROM registry_core_artifact a
-JOIN registry_core_repository r ON r.id = a.repository_id
-"""
-_HELD = """
 SELECT r.namespace_id, b.digest, b.size FROM registry_core_artifactblob e
 JOIN registry_core_blob b ON b.id = e.blob_id JOIN registry_core_repository r ON r.id = e.repository_id
 UNION

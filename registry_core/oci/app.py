@@ -14,6 +14,8 @@ from registry_core import errors, hooks, metrics
 from registry_core.oci import blobs, catalog, manifests, referrers, tags, uploads
 from registry_core.oci.request import ClientGone, Receive, Request, Scope, Send
 from registry_core.references import RepositoryName, parse_repository
+from registry_core.storage.driver import StorageError
+from registry_core.store import as_registry_error
 
 log = logging.getLogger("breakwater.oci")
 
@@ -68,6 +70,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await _dispatch(request)
     except errors.RegistryError as e:
         await _refuse(request, e)
+    except StorageError as e:
+        await _refuse(request, as_registry_error(e))
     except ClientGone:
         request.status = 499
     except Exception:

@@ -8,6 +8,9 @@ import logging
 import time
 
 from registry_core import epochs, errors, hot_reads, presence, pulls
+from registry_core.storage.driver import StorageError
+from registry_core.storage.paths import new_key
+from registry_core.store import driver
 from registry_core.threads import in_thread
 
 log = logging.getLogger("breakwater.web")
@@ -59,6 +62,12 @@ class Tasks:
         await hot_reads.close()
 
 
+def _open_store() -> None:
+    """What a driver loads on first use (an SDK, credentials) is loaded before a request waits for it."""
+    with contextlib.suppress(StorageError):
+        driver().presigned_url(new_key(), seconds=1, content_type="application/octet-stream")
+
+
 async def start(role: str) -> Tasks:
     """Ready to serve: rights are known, and every other host has had the time to learn of this one (design 8.6)."""
     others = None
@@ -69,6 +78,7 @@ async def start(role: str) -> Tasks:
         except errors.Unavailable as e:
             log.warning("waiting for the database", extra={"fields": {"cause": e.message}})
             await asyncio.sleep(1)
+    await in_thread(_open_store)
     if others:
         await asyncio.sleep(presence.SETTLE)
         await epochs.refresh()

@@ -171,7 +171,7 @@ async def _stream(
         raise _damaged(blob, "absent") from e
     if found != blob.size:
         raise _damaged(blob, f"{found} of {blob.size} bytes")
-    pieces = store.read(blob.key, start, length)
+    pieces = await in_thread(store.read, blob.key, start, length)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
         await request.start(status, headers)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from registry_core import errors, hooks, uploads
 from registry_core.digests import Digest, new_hash
 from registry_core.references import RepositoryName
-from registry_core.storage.driver import ObjectDamaged, StorageError, StorageUnavailable, Writer
-from registry_core.store import driver
+from registry_core.storage.driver import StorageError, Writer
+from registry_core.store import as_registry_error, driver
 from registry_core.threads import in_thread
 
 if TYPE_CHECKING:
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
 RENEW = uploads.WRITER_LEASE / 3
 # Each upload holds up to two buffers of a megabyte: what arrives, and what is being written (design 3, Push: 256 MiB).
 _buffers = asyncio.Semaphore(128)
-
-
-def _storage_error(e: StorageError) -> errors.RegistryError:
-    if isinstance(e, ObjectDamaged):
-        return errors.Damaged("the bytes kept of this upload are damaged; begin again", {"cause": str(e)})
-    if isinstance(e, StorageUnavailable) and e.full:
-        return errors.InsufficientStorage(detail={"component": "storage", "cause": str(e)})
-    return errors.Unavailable("the storage does not take bytes now; try again", {"component": "storage"})
 
 
 class Transfer:
@@ -121,7 +113,7 @@ class Transfer:
         try:
             self._write(chunk)
         except StorageError as e:
-            raise _storage_error(e) from e
+            raise as_registry_error(e) from e
 
     def _write(self, chunk: bytes) -> None:
         self._open().write(chunk)
@@ -141,8 +133,8 @@ class Transfer:
                 return
             self.session.state = self._writer.suspend()
         except StorageError as e:
-            uploads.release_writer(self.session.id, self._id)
-            raise _storage_error(e) from e
+            self._give_up()
+            raise as_registry_error(e) from e
         self.session.offset = self._writer.offset
         self.session.content_digest = self._digest()
         uploads.keep_progress(self.session, self._id)
@@ -161,8 +153,8 @@ class Transfer:
             if not found.startswith(digest.algorithm + ":"):
                 found = self._read_again(digest.algorithm)
         except StorageError as e:
-            uploads.release_writer(self.session.id, self._id)
-            raise _storage_error(e) from e
+            self._give_up()
+            raise as_registry_error(e) from e
         if found != str(digest):
             uploads.end_session(self.session.id, written=size)
             raise errors.DigestInvalid(
@@ -191,4 +183,6 @@ class Transfer:
         uploads.end_session(self.session.id, written=0)
 
     def _give_up(self) -> None:
+        if self._writer is not None:
+            self._writer.close()  # a file is held by one writer: the next request must not find it taken
         uploads.release_writer(self.session.id, self._id)

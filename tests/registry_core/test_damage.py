@@ -143,6 +143,25 @@ def test_bytes_without_a_row_are_found_and_removed_when_asked(server: Server) ->
     assert server.scrub() == []
 
 
+@pytest.mark.parametrize("suffix", [".tail", ".tail2"])
+def test_what_an_upload_left_beside_its_blob_is_found_too(
+    server: Server, repository: Repository, image: Image, suffix: str
+) -> None:
+    whole = file_of(server, image.layers[0])
+    beside = whole.with_name(whole.name + suffix)
+    alone = whole.with_name("f" * 32 + suffix)
+    for left in (beside, alone):
+        left.write_bytes(b"left behind")
+    names = sorted(str(left.relative_to(server.storage)) for left in (beside, alone))
+    assert sorted(f[:2] for f in server.scrub()) == [["orphan", name] for name in names]
+    server.manage("scrub", "--condemn-orphans")
+    server.collect()
+    assert not beside.exists()
+    assert not alone.exists()
+    assert whole.exists()
+    assert server.scrub() == []
+
+
 def test_an_upload_that_lost_bytes_is_found_and_cannot_be_finished(
     server: Server, repository: Repository
 ) -> None:
