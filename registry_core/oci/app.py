@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+
+from django.conf import settings
 
 from registry_core import errors, hooks, metrics
 from registry_core.oci import blobs, catalog, manifests, referrers, tags, uploads
@@ -19,26 +22,29 @@ from registry_core.store import as_registry_error
 
 log = logging.getLogger("breakwater.oci")
 
-Handler = Callable[[Request, RepositoryName, str], Awaitable[None]]
+Handler = Callable[[Request, RepositoryName, str], Coroutine[None, None, None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What one form of path offers. `operation` is Harbor's word for it in metrics (contract 6.10)."""
+    """What one form of path offers. `operation` is Harbor's word for it in metrics (contract 6.10); `is_transfer`: a
+    request may last as long as its bytes take."""
 
     operation: str
     handlers: dict[str, Handler]
+    is_transfer: bool = False
 
 
 MANIFEST = Route(
     "v2_manifest",
     {"GET": manifests.get, "HEAD": manifests.get, "PUT": manifests.put, "DELETE": manifests.delete},
 )
-BLOB = Route("v2_blob", {"GET": blobs.get, "HEAD": blobs.get, "DELETE": blobs.delete})
-START = Route("v2_blob_upload", {"POST": uploads.start})
+BLOB = Route("v2_blob", {"GET": blobs.get, "HEAD": blobs.get, "DELETE": blobs.delete}, is_transfer=True)
+START = Route("v2_blob_upload", {"POST": uploads.start}, is_transfer=True)
 UPLOAD = Route(
     "v2_blob_upload",
     {"GET": uploads.status, "PATCH": uploads.patch, "PUT": uploads.put, "DELETE": uploads.cancel},
+    is_transfer=True,
 )
 TAGS = Route("v2_tags", {"GET": tags.get, "HEAD": tags.get})
 REFERRERS = Route("v2_referrers", {"GET": referrers.get, "HEAD": referrers.get})
@@ -108,7 +114,31 @@ async def _dispatch(request: Request) -> None:
     route, repository, last = found
     request.operation = route.operation
     _check_method(request, route.handlers)
-    await route.handlers[request.method](request, parse_repository(repository), last)
+    handle = route.handlers[request.method](request, parse_repository(repository), last)
+    await (_as_transfer(request, handle) if route.is_transfer else handle)
+
+
+# Open transfers of each address in this process.
+_transfers: Counter[str] = Counter()
+
+
+async def _as_transfer(request: Request, handle: Coroutine[None, None, None]) -> None:
+    """One address does not take the room of all others (design 8.4)."""
+    limit = settings.MAX_TRANSFERS_PER_ADDRESS
+    if _transfers[request.address] >= limit:
+        handle.close()
+        raise errors.TooManyRequests(
+            f"{limit} transfers of {request.address} are open; wait until one ends",
+            {"limit": limit, "address": request.address, "who": "the operator sets it"},
+            headers={"retry-after": "1"},
+        )
+    _transfers[request.address] += 1
+    try:
+        await handle
+    finally:
+        _transfers[request.address] -= 1
+        if not _transfers[request.address]:
+            del _transfers[request.address]
 
 
 async def _ping(request: Request) -> None:
