@@ -4,6 +4,7 @@
 import os
 import sys
 
+from config.embedded import use_embedded_servers
 from config.environment import ConfigurationError
 
 
@@ -17,6 +18,7 @@ def main() -> int:
     from django.core.management import execute_from_command_line
 
     try:
+        use_embedded_servers()
         execute_from_command_line(sys.argv)
     except ConfigurationError as e:
         sys.stderr.write(f"breakwater: {e}\n")

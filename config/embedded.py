@@ -20,7 +20,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from config.environment import ConfigurationError
+from config.environment import ConfigurationError, env_secret, env_str
 from config.processes import Account, Program
 
 ROOT_BASE = Path("/var/lib/breakwater")
@@ -80,9 +80,30 @@ class EmbeddedServers:
     def knows_password(self, name: str) -> bool:
         return f"{name}_password" in self._values
 
+    def database_url(self) -> str:
+        password, port = self.password("postgres"), self.port("postgres")
+        return f"postgresql://breakwater:{password}@127.0.0.1:{port}/breakwater"
+
+    def redis_url(self) -> str:
+        return f"redis://:{self.password('valkey')}@127.0.0.1:{self.port('valkey')}/0"
+
     def _remember(self, key: str, value: Any) -> None:
         self._values[key] = value
         write_private(self._file, json.dumps(self._values))
+
+
+def use_embedded_servers() -> None:
+    """For a command beside `manage.py up`: what the environment does not say is as the supervisor says it."""
+    home = Path(env_str("BREAKWATER_HOME") or "./.breakwater").absolute()
+    if not (home / "embedded.json").exists():
+        return
+    servers = EmbeddedServers(home, taken_port=0)
+    if not env_secret("DATABASE_URL") and servers.knows_password("postgres"):
+        os.environ["DATABASE_URL"] = servers.database_url()
+    if not env_secret("REDIS_URL") and servers.knows_password("valkey"):
+        os.environ["REDIS_URL"] = servers.redis_url()
+    if not env_secret("BREAKWATER_SECRET_KEY") and (home / "secret.key").exists():
+        os.environ["BREAKWATER_SECRET_KEY_FILE"] = str(home / "secret.key")
 
 
 class Postgres:
@@ -122,8 +143,7 @@ class Postgres:
         )
 
     def url(self) -> str:
-        password, port = self._servers.password("postgres"), self._servers.port("postgres")
-        return f"postgresql://breakwater:{password}@127.0.0.1:{port}/breakwater"
+        return self._servers.database_url()
 
     def is_ready(self) -> bool:
         port = str(self._servers.port("postgres"))
@@ -214,7 +234,7 @@ class Valkey:
         )
 
     def url(self) -> str:
-        return f"redis://:{self._servers.password('valkey')}@127.0.0.1:{self._servers.port('valkey')}/0"
+        return self._servers.redis_url()
 
     def is_ready(self) -> bool:
         request = f"AUTH {self._servers.password('valkey')}\r\nPING\r\n".encode()

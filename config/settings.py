@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import urllib.parse
 from typing import Any
 
@@ -16,7 +17,7 @@ from config.environment import (
 )
 
 VERSION = "0.1.0"  # as in pyproject.toml, which is not there in an image
-HOME = env_str("BREAKWATER_HOME", "./.breakwater")
+HOME = str(pathlib.Path(env_str("BREAKWATER_HOME", "./.breakwater")).absolute())
 RUN_DIR = env_str("BREAKWATER_RUN_DIR", f"{HOME}/run")
 ADDR = env_str("BREAKWATER_ADDR", "127.0.0.1:8080")
 EXTERNAL_URLS = [u.rstrip("/") for u in env_list("BREAKWATER_EXTERNAL_URL", f"http://{ADDR}")]

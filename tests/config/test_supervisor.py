@@ -60,6 +60,20 @@ def run_up(environment: dict[str, str]) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+def test_a_command_beside_it_needs_only_the_home(registry: Breakwater) -> None:
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(("BREAKWATER_", "DATABASE_", "REDIS_"))}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "scrub", "--verify", "100"],
+        cwd=ROOT,
+        env={**kept, "BREAKWATER_HOME": str(registry.home)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "scrub: clean; 0 objects, 0 bytes, 0 verified\n"
+
+
 def pid_of(registry: Breakwater, program: str) -> int:
     return int(json.loads((registry.home / "run" / f"{program}.pid").read_text())["pid"])
 
