@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from projects import metadata
 from projects.models import Project, Quota
-from registry_core import audit, epochs, errors
+from registry_core import audit, deletions, epochs, errors
 from registry_core.models import Namespace, Repository
 from registry_core.references import is_project_name
 
@@ -97,7 +97,8 @@ def _locked(project: Project) -> Project:
 
 def find_obstacle(project: Project) -> str:
     """Why the project cannot be deleted now, or nothing."""
-    return NOT_EMPTY if Repository.objects.filter(namespace=project.namespace_id).exists() else ""
+    listed = Repository.objects.listed().filter(namespace=project.namespace_id)
+    return NOT_EMPTY if listed.exists() else ""
 
 
 @transaction.atomic
@@ -109,6 +110,7 @@ def delete(project: Project, *, by: str, address: str = "") -> None:
     if obstacle := find_obstacle(project):
         raise errors.Precondition(f"precondition failed: {obstacle}")
     name, namespace_id = project.name, project.namespace_id
+    deletions.delete_unlisted(namespace_id)
     project.delete()
     Namespace.objects.filter(pk=namespace_id).delete()
     epochs.raise_epoch(f"n:{namespace_id}")

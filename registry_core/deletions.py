@@ -228,25 +228,12 @@ def delete_repository(repository_id: int, by: str, address: str = "") -> None:
     repository = _locked_repository(repository_id, "UPDATE")
     with connection.cursor() as cursor:
         cursor.execute(
-            'DELETE FROM registry_core_upload WHERE repository_id = %s RETURNING key, "offset", state, writer_until',
-            [repository_id],
-        )
-        for key, offset, state, writer_until in cursor.fetchall():
-            condemn(key, offset, state=state, not_before=writer_until)
-        cursor.execute(
             "SELECT id FROM registry_core_artifact WHERE repository_id = %s ORDER BY id FOR UPDATE",
             [repository_id],
         )
         ids = [pk for (pk,) in cursor.fetchall()]
         digests = _delete_rows(cursor, repository, ids, by)
-        cursor.execute(
-            "WITH freed AS (DELETE FROM registry_core_repositoryblob WHERE repository_id = %s RETURNING blob_id) "
-            "INSERT INTO registry_core_collectorcandidate (blob_id, due_at) "
-            "SELECT DISTINCT blob_id, now() + %s * interval '1 second' FROM freed ORDER BY blob_id",
-            [repository_id, settings.GC_GRACE],
-        )
-        cursor.execute("DELETE FROM registry_core_taghistory WHERE repository_id = %s", [repository_id])
-        cursor.execute("DELETE FROM registry_core_repository WHERE id = %s", [repository_id])
+        _delete_emptied(cursor, repository_id)
     events.record(
         events.REPOSITORY_DELETED, by, repository=repository.name, namespace_id=repository.namespace_id
     )
@@ -256,6 +243,38 @@ def delete_repository(repository_id: int, by: str, address: str = "") -> None:
     )  # fmt: skip
     versions.raise_after_commit(repository.namespace_id, repository.path)
     hooks.free_bytes(repository.namespace_id, accounting.count_out(repository.namespace_id, digests))
+
+
+def _delete_emptied(cursor: Any, repository_id: int) -> None:
+    """A repository without artifacts: its uploads end, its leases are over."""
+    cursor.execute(
+        'DELETE FROM registry_core_upload WHERE repository_id = %s RETURNING key, "offset", state, writer_until',
+        [repository_id],
+    )
+    for key, offset, state, writer_until in cursor.fetchall():
+        condemn(key, offset, state=state, not_before=writer_until)
+    cursor.execute(
+        "WITH freed AS (DELETE FROM registry_core_repositoryblob WHERE repository_id = %s RETURNING blob_id) "
+        "INSERT INTO registry_core_collectorcandidate (blob_id, due_at) "
+        "SELECT DISTINCT blob_id, now() + %s * interval '1 second' FROM freed ORDER BY blob_id",
+        [repository_id, settings.GC_GRACE],
+    )
+    cursor.execute("DELETE FROM registry_core_taghistory WHERE repository_id = %s", [repository_id])
+    cursor.execute("DELETE FROM registry_core_repository WHERE id = %s", [repository_id])
+
+
+@retrying
+def delete_unlisted(namespace_id: int) -> None:
+    """Repositories that only uploads have made. Nobody has seen them, so they leave neither event nor audit row."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, path FROM registry_core_repository WHERE namespace_id = %s AND NOT is_listed "
+            "ORDER BY id FOR UPDATE",
+            [namespace_id],
+        )
+        for repository_id, path in cursor.fetchall():
+            _delete_emptied(cursor, repository_id)
+            versions.raise_after_commit(namespace_id, path)
 
 
 @retrying

@@ -255,3 +255,32 @@ def test_who_may_push_may_not_delete(server: Server, project: str, repository: R
     text = f"unauthorized to access repository: {repository.name}, action: delete"
     assert error["message"] == f"{text}: {text}"
     repository.assert_holds(image, "v1")
+
+
+# -- the project around it
+
+
+def test_a_project_that_holds_only_uploads_can_be_deleted_and_its_bytes_go(server: Server) -> None:
+    project = server.create_project()
+    robot = server.create_robot(project)
+    repository = server.repository(f"{project}/app", robot)
+    finished, begun = new_bytes(100), new_bytes(50)
+    repository.push_blob(finished)
+    location = repository.start_upload()
+    assert repository.client.patch(location, content=begun).status_code == 202
+    assert server.rest.get(f"/projects/{project}/_deletable").json() == {"deletable": True}
+    answer = server.rest.delete(f"/projects/{project}")
+    assert answer.status_code == 200, answer.text
+    server.collect()
+    ((left,),) = server.rows("SELECT count(*) FROM registry_core_blob WHERE digest = %s", digest_of(finished))
+    assert left == 0
+    assert server.rows("SELECT 1 FROM registry_core_upload WHERE id::text = %s", location.rpartition("/")[2]) == []
+    assert server.scrub() == []
+
+
+def test_a_project_that_holds_an_artifact_stays(server: Server) -> None:
+    project = server.create_project()
+    repository = server.repository(f"{project}/app", server.create_robot(project))
+    image = repository.push_image("v1")
+    assert server.rest.delete(f"/projects/{project}").status_code == 412
+    repository.assert_holds(image, "v1")
