@@ -9,7 +9,6 @@ import os
 import pathlib
 import re
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -110,12 +109,9 @@ class Breakwater:
             process.stop(pid, signal.SIGKILL)
 
     def remove(self) -> None:
-        """Stop, and leave nothing behind: as root, HOME/postgresql is a link to a place of its own."""
+        """Stop, and leave nothing behind."""
         self.stop()
-        database = (self.home / "postgresql").resolve()
-        if database.parent == pathlib.Path("/var/lib/breakwater"):
-            shutil.rmtree(database, ignore_errors=True)
-        shutil.rmtree(self.home, ignore_errors=True)
+        process.remove_home(self.home)
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A management command beside the running registry, in the environment of its children."""

@@ -76,18 +76,28 @@ def end_run() -> None:
 
 def _end_abandoned(run: pathlib.Path) -> None:
     with contextlib.suppress(OSError, ValueError):
-        if not pathlib.Path(f"/proc/{int((run / 'owner').read_text())}").exists():
+        if not is_running(int((run / "owner").read_text())):
             _end_all(run)
 
 
 def _end_all(run: pathlib.Path) -> None:
     # Newest first: what was started later may depend on what was started before.
     for file in sorted(run.glob("**/*.pid"), key=lambda f: f.stat().st_mtime, reverse=True):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(OSError, ValueError):
             pid = int(file.read_text().split()[0])
             if str(run) in _traces(pid):
                 stop(pid, seconds=30)
+    for home in run.iterdir():
+        remove_home(home)
     shutil.rmtree(run, ignore_errors=True)
+
+
+def remove_home(home: pathlib.Path) -> None:
+    """The HOME of a registry; as root its database lies where HOME/postgresql points to."""
+    database = (home / "postgresql").resolve()
+    if database.parent == pathlib.Path("/var/lib/breakwater"):
+        shutil.rmtree(database, ignore_errors=True)
+    shutil.rmtree(home, ignore_errors=True)
 
 
 def _traces(pid: int) -> str:
