@@ -23,6 +23,7 @@ from django.core.handlers.wsgi import WSGIHandler  # noqa: E402
 from config import edge  # noqa: E402
 from registry_core.oci import background  # noqa: E402
 from registry_core.oci.app import app as oci  # noqa: E402
+from registry_core.oci.request import PATIENCE_BYTES  # noqa: E402
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -127,9 +128,9 @@ async def _body(receive: Receive) -> bytes | None:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > MAX_BODY:
-            return None
-        if not message.get("more_body", False):
-            return b"".join(parts)
+            parts.clear()  # read on for a while: who still sends would not get the answer (RFC 9112 9.6)
+        if not message.get("more_body", False) or size > PATIENCE_BYTES:
+            return b"".join(parts) if size <= MAX_BODY else None
 
 
 def _replay(body: bytes) -> Receive:

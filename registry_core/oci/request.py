@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import urllib.parse
 import uuid
@@ -23,6 +24,10 @@ JSON: Header = (b"content-type", b"application/json; charset=utf-8")
 IDLE = 60.0  # seconds without a byte of the body
 SLOWEST = 1024  # bytes a second, over IDLE seconds
 CHUNK = 1 << 20
+# What a refused client may still send before the connection ends.
+PATIENCE_BYTES = 64 << 20
+PATIENCE_SECONDS = 10.0
+PAUSE = 0.5
 PARAMETERS = 64
 
 
@@ -33,8 +38,8 @@ class ClientGone(Exception):
 class Request:
     """Headers are looked up by lower-case name; values are latin-1 text as HTTP has it."""
 
-    __slots__ = ("_headers", "_query", "address", "base_url", "id", "method", "operation", "path", "receive", "scope",
-                 "send", "started", "status")  # fmt: skip
+    __slots__ = ("_body_ended", "_headers", "_query", "address", "base_url", "id", "method", "operation", "path",
+                 "receive", "scope", "send", "started", "status")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope, self.receive, self.send = scope, receive, send
@@ -46,7 +51,7 @@ class Request:
         self.base_url: str = scope["breakwater.base_url"]
         self.id = _request_id(self._headers.get(b"x-request-id"))
         self.operation = "v2_others"
-        self.started = False
+        self.started = self._body_ended = False
         self.status = 0
 
     def header(self, name: str) -> str:
@@ -104,7 +109,37 @@ class Request:
         await self.answer(status, [content_type, (b"content-length", str(len(body)).encode()), *headers], body)
 
     async def refuse(self, error: errors.RegistryError) -> None:
-        await self.answer_json(error.status, {"errors": error.as_entries()}, encoded(error.headers))
+        """The error, and then some patience: a connection that is closed while the client still sends is reset, and the
+        reset takes the answer with it (RFC 9112 9.6)."""
+        if not self._may_still_send():
+            await self.answer_json(error.status, {"errors": error.as_entries()}, encoded(error.headers))
+            return
+        body = json.dumps({"errors": error.as_entries()}, separators=(",", ":")).encode() + b"\n"
+        length = (b"content-length", str(len(body)).encode())
+        # HTTP/2 ends the stream instead, and knows no such header.
+        ending = [(b"connection", b"close")] if self.scope.get("http_version", "1.1").startswith("1") else []
+        await self.start(error.status, [JSON, length, *ending, *encoded(error.headers)])
+        # The last byte is held back: with it the server would call the exchange over and read no more.
+        await self.send({"type": "http.response.body", "body": body[:-1], "more_body": True})
+        await self._drain()
+        await self.send({"type": "http.response.body", "body": body[-1:], "more_body": False})
+
+    def _may_still_send(self) -> bool:
+        """Not one who waits for `100 Continue`, and not with HEAD, which has no body to hold back."""
+        announced = self.header("content-length") not in ("", "0") or self.header("transfer-encoding") != ""
+        return announced and not self._body_ended and not self.header("expect") and self.method != "HEAD"
+
+    async def _drain(self) -> None:
+        """Throw away what still comes, until the client pauses: then it reads, or is gone."""
+        rest, loop = PATIENCE_BYTES, asyncio.get_running_loop()
+        end = loop.time() + PATIENCE_SECONDS
+        with contextlib.suppress(TimeoutError):
+            while rest > 0 and loop.time() < end:
+                async with asyncio.timeout(PAUSE):
+                    message = await self.receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+                rest -= len(message.get("body", b""))
 
     # -- reading the body
 
@@ -120,6 +155,7 @@ class Request:
             except TimeoutError as e:
                 raise _too_slow() from e
             if message["type"] == "http.disconnect":
+                self._body_ended = True
                 if held:
                     yield b"".join(held)
                 raise ClientGone
@@ -128,6 +164,7 @@ class Request:
                 size += len(piece)
                 arrived += len(piece)
             more = message.get("more_body", False)
+            self._body_ended = not more
             if size and (size >= CHUNK or not more):
                 yield held[0] if len(held) == 1 else b"".join(held)
                 held, size = [], 0
