@@ -184,7 +184,7 @@ def test_a_project_name_is_taken_once() -> None:
 
 def test_a_project_with_repositories_stays() -> None:
     project = make_project()
-    Repository.objects.create(namespace=project.namespace, path="app")
+    Repository.objects.create(namespace=project.namespace, path="app", is_listed=True)
     with pytest.raises(errors.Precondition, match="the project contains repositories, can not be deleted"):
         actions.delete_project(ADMIN, project)
     assert Project.objects.filter(pk=project.pk).exists()
