@@ -11,7 +11,7 @@ UV_COMPILE := $(BIN)/python -m uv pip compile --quiet --no-config --universal --
 # Settings are read from the environment alone; lint and types connect to nothing.
 SETTINGS := BREAKWATER_SECRET_KEY=unused DATABASE_URL=postgresql://unused@unused/unused REDIS_URL=redis://unused
 
-.PHONY: up test check lock
+.PHONY: up test check bench lock
 
 up: $(VENV)/.embedded ## start everything; prints the URL and, the first time, the password of admin
 	@exec $(BIN)/python manage.py up
@@ -25,6 +25,10 @@ check: $(VENV)/.dev ## lint, types, architecture
 	@$(SETTINGS) $(BIN)/python -m mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/architecture
+
+bench: $(VENV)/.dev ## this registry beside its peers, as a table of ratios; ARGS="--rows 'manifest_*' --rounds 1" for a part
+	@tests/components/install.sh bench
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 lock: $(VENV)/.dev ## write requirements/*.lock anew from pyproject.toml
 	$(UV_COMPILE) pyproject.toml -o requirements/runtime.lock

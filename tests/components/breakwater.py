@@ -47,7 +47,8 @@ class Breakwater:
     """One registry: supervisor and all its children. `environment` goes before what is said here."""
 
     def __init__(self, **environment: str) -> None:
-        self.home = process.own_directory(f"b{next(_numbers)}")
+        given = environment.get("BREAKWATER_HOME")
+        self.home = pathlib.Path(given) if given else process.own_directory(f"b{next(_numbers)}")
         self.home.mkdir(parents=True, exist_ok=True)
         self.host = f"127.0.0.1:{process.free_port()}"
         self.url = f"http://{self.host}"
@@ -89,7 +90,7 @@ class Breakwater:
 
     def stop(self) -> None:
         """As Ctrl-C does; nothing that it had started may live longer than the supervisor."""
-        tree = _descendants(self.pid)
+        tree = process.descendants(self.pid)
         process.stop(self.pid, seconds=40)
         assert [pid for pid in tree if process.is_running(pid)] == []
 
@@ -100,7 +101,7 @@ class Breakwater:
     def kill_tree(self) -> None:
         """kill -9 of the supervisor and of everything below it, at one moment: nobody has time to react."""
         os.kill(self.pid, signal.SIGSTOP)
-        tree = [self.pid, *_descendants(self.pid)]
+        tree = [self.pid, *process.descendants(self.pid)]
         for how in (signal.SIGSTOP, signal.SIGKILL):
             for pid in tree:
                 with contextlib.suppress(ProcessLookupError):
@@ -115,7 +116,7 @@ class Breakwater:
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A management command beside the running registry, in the environment of its children."""
-        worker = next(pid for pid in _descendants(self.pid) if "manage.py\0worker" in _arguments(pid))
+        worker = next(pid for pid in process.descendants(self.pid) if "manage.py\0worker" in arguments_of(pid))
         environment = dict(_environment_of(worker))
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
@@ -209,20 +210,7 @@ def _created(answer: httpx.Response) -> httpx.Response:
     return answer
 
 
-def _descendants(pid: int) -> list[int]:
-    """Children, their children and so on, of any session."""
-    children: dict[int, list[int]] = {}
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(stat.parent.name))
-    found = list(children.get(pid, []))
-    for child in found:  # grows while it is read
-        found += children.get(child, [])
-    return found
-
-
-def _arguments(pid: int) -> str:
+def arguments_of(pid: int) -> str:
     try:
         return pathlib.Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:

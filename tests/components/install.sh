@@ -14,6 +14,12 @@ packages=(
     busybox-static debootstrap                      # images
     nginx-light                                     # in front, with X-Accel-Redirect
 )
+# What `make bench` needs: `install.sh bench` brings it and nothing else.
+bench_packages=(
+    docker-registry # the peer that is always measured
+    luajit wrk      # load
+    nginx-light
+)
 
 # name module version; built with the machine's own Go.
 programs=(
@@ -22,6 +28,9 @@ programs=(
     "regctl github.com/regclient/regclient/cmd/regctl v0.11.7"
     "conformance github.com/opencontainers/distribution-spec/conformance v0.0.0-20260831232431-97274622c111"
     "helm helm.sh/helm/v3/cmd/helm v3.22.0"
+)
+bench_programs=(
+    "registry github.com/distribution/distribution/v3/cmd/registry v3.1.2"
 )
 
 say() { echo "tests/components/install.sh: $*" >&2; }
@@ -58,7 +67,10 @@ is_built() { [ -x "$tools/$1" ] && go version -m "$tools/$1" 2>/dev/null | grep 
 
 build_programs() {
     if ! command -v go >/dev/null; then
-        [ -x "$tools/crane" ] || say "there is no Go here, so crane, oras, regctl, helm and conformance are not built"
+        local name
+        for name in "${programs[@]%% *}"; do
+            [ -x "$tools/$name" ] || say "there is no Go here, so $name is not built"
+        done
         return
     fi
     mkdir -p "$tools"
@@ -95,6 +107,12 @@ make_debian() {
 }
 
 mkdir -p "$cache"
-install_packages
-make_debian
+if [ "${1:-}" = bench ]; then
+    packages=("${bench_packages[@]}")
+    programs=("${bench_programs[@]}")
+    install_packages
+else
+    install_packages
+    make_debian
+fi
 build_programs

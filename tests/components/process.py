@@ -171,6 +171,19 @@ def is_running(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
+def descendants(pid: int) -> list[int]:
+    """Children, their children and so on, of any session."""
+    children: dict[int, list[int]] = {}
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found = list(children.get(pid, []))
+    for child in found:  # grows while it is read
+        found += children.get(child, [])
+    return found
+
+
 def stop(pid: int, how: signal.Signals = signal.SIGTERM, *, seconds: float = 10) -> None:
     """Signal the process, and kill its whole process group when it has not ended in time."""
     with contextlib.suppress(ProcessLookupError):
