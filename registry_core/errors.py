@@ -200,8 +200,19 @@ class Unavailable(RegistryError):
 
 
 class InsufficientStorage(RegistryError):
+    """`component`: what is full, in a word (storage, database)."""
+
     code, status = "INSUFFICIENT_STORAGE", 507
-    default_message = "the registry's storage is full"
+
+    def __init__(self, component: str) -> None:
+        super().__init__(
+            f"the registry's {component} is full; its operator must make room",
+            {
+                "component": component,
+                "who": "the operator of the registry",
+                "fix": f"make room on the disk of the {component}, then try again: nothing has to be restarted",
+            },
+        )
 
 
 class Damaged(RegistryError):

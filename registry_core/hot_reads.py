@@ -76,7 +76,9 @@ async def _run(method: str, sql: str, args: tuple[Any, ...]) -> Any:
         except _LOST as e:
             if attempt == 2:
                 raise _unavailable(e) from e
-        except (TimeoutError, OSError, asyncpg.TooManyConnectionsError) as e:
+        except asyncpg.DiskFullError as e:
+            raise errors.InsufficientStorage("database") from e
+        except (TimeoutError, OSError, asyncpg.InsufficientResourcesError, asyncpg.PostgresSystemError) as e:
             raise _unavailable(e) from e
     raise AssertionError
 

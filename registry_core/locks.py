@@ -64,8 +64,8 @@ def sqlstate(e: BaseException) -> str:
 def as_registry_error(e: Exception) -> Exception:
     """A database that cannot be reached or is full, as a sentence; anything else as it is (a defect)."""
     state = sqlstate(e)
-    if state in ("53100", "58030"):
-        return errors.InsufficientStorage("the database's disk is full", {"component": "database"})
+    if state == "53100":
+        return errors.InsufficientStorage("database")
     if isinstance(e, OperationalError | InterfaceError):
         return errors.Unavailable("the database does not answer; try again", {"component": "database"})
     return e

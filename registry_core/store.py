@@ -20,5 +20,9 @@ def as_registry_error(e: StorageError) -> errors.RegistryError:
     if isinstance(e, ObjectDamaged):
         return errors.Damaged("the bytes kept of this upload are damaged; begin again", {"cause": str(e)})
     if isinstance(e, StorageUnavailable) and e.full:
-        return errors.InsufficientStorage(detail={"component": "storage", "cause": str(e)})
-    return errors.Unavailable("the storage does not answer now; try again", {"component": "storage"})
+        return errors.InsufficientStorage(e.component)
+    component = e.component if isinstance(e, StorageUnavailable) else "storage"
+    return errors.Unavailable(
+        f"the registry's {component} cannot be used now; try again",
+        {"component": component, "who": "the operator of the registry, if it stays so"},
+    )

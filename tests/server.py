@@ -12,6 +12,7 @@ import functools
 import http.client
 import json
 import os
+import pathlib
 import secrets
 import socket
 import subprocess
@@ -49,6 +50,7 @@ class Server:
         self.url = f"http://{self.host}"
         self.database = postgres.clone()
         self.command = command
+        self.within: list[str] = []  # goes before every command: where its processes run
         self._clients: list[httpx.Client] = []
         self.environment = {
             **os.environ,
@@ -65,7 +67,8 @@ class Server:
         }
 
     def start(self) -> None:
-        server = process.start(self.command, ROOT, name="web", logs=self.directory, env=self.environment)
+        command = [*self.within, *self.command]
+        server = process.start(command, ROOT, name="web", logs=self.directory, env=self.environment)
         self.pid = server.pid
         process.wait_until(self._answers, server, self.directory / "web.log")
 
@@ -82,6 +85,11 @@ class Server:
             self.actor.close()
         process.stop(self.pid, seconds=20)
 
+    def web_pids(self) -> list[int]:
+        """The processes that serve: the children of the one that was started."""
+        children = pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
     @property
     def log(self) -> str:
         return (self.directory / "web.log").read_text(errors="replace")
@@ -89,14 +97,14 @@ class Server:
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A management command beside the running server."""
         return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
+            [*self.within, sys.executable, "manage.py", *arguments],
             cwd=ROOT, env=self.environment, check=False, capture_output=True, text=True,
         )  # fmt: skip
 
     @functools.cached_property
     def actor(self) -> Actor:
         """A process of the registry beside the web ones, as the worker is."""
-        return Actor(self.environment)
+        return Actor(self.environment, self.within)
 
     def collect(self) -> dict[str, int]:
         """One round of the collector; how many blobs, objects and bytes it freed."""

@@ -6,7 +6,7 @@ import json
 import select
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.components.postgres import ROOT
@@ -21,9 +21,9 @@ class Refused(Exception):
 class Actor:
     """One process of the registry (tests/deeds.py), which does one deed at a time."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], within: Sequence[str] = ()) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.deeds"],
+            [*within, sys.executable, "-m", "tests.deeds"],
             cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._answer: dict[str, Any] | None = None

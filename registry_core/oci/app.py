@@ -77,7 +77,9 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     except errors.RegistryError as e:
         await _refuse(request, e)
     except StorageError as e:
-        await _refuse(request, as_registry_error(e))
+        refusal = as_registry_error(e)
+        refusal.__cause__ = e
+        await _refuse(request, refusal)
     except ClientGone:
         request.status = 499
     except Exception:
@@ -91,7 +93,7 @@ async def _refuse(request: Request, error: errors.RegistryError) -> None:
         log.error(
             error.message,
             extra={"fields": {"method": request.method, "path": request.path[:300], "status": error.status,
-                   "detail": error.detail}},
+                   "detail": error.detail, "cause": str(error.__cause__ or "")[:500]}},
         )  # fmt: skip
     if not request.started:
         await request.refuse(error)

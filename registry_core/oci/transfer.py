@@ -37,6 +37,8 @@ class Transfer:
         session: uploads.Session,
         writer_id: uuid.UUID,
         claimed: float,
+        *,
+        resumable: bool,
     ) -> None:
         self.grant, self.name, self.session = grant, name, session
         self._id = writer_id
@@ -44,14 +46,17 @@ class Transfer:
         self._hash: _Hash | None = new_hash(session.algorithm) if session.offset == 0 else None
         self._renewed = claimed
         self._ended = False
+        self._resumable = resumable
         self._pending: bytes | None = None
 
     @classmethod
-    async def claim(cls, grant: hooks.Grant, name: RepositoryName, upload_id: uuid.UUID) -> Transfer:
+    async def claim(
+        cls, grant: hooks.Grant, name: RepositoryName, upload_id: uuid.UUID, *, resumable: bool = True
+    ) -> Transfer:
         writer, now = uuid.uuid4(), time.monotonic()
         session = await in_thread(uploads.claim_session, grant, name, upload_id, writer)
         await _buffers.acquire()
-        return cls(grant, name, session, writer, now)
+        return cls(grant, name, session, writer, now, resumable=resumable)
 
     def will_be(self, algorithm: str) -> None:
         """The digest that the commit names: its algorithm is the one to compute, if no byte has been hashed yet."""
@@ -68,7 +73,7 @@ class Transfer:
     async def suspend(self) -> None:
         """The request is over, the session goes on: what was written can be resumed."""
         if self._finish_once():
-            await self._in_thread_and_release(self._suspend)
+            await self._in_thread_and_release(self._suspend if self._resumable else self._give_up)
 
     async def commit(self, digest: Digest) -> None:
         """The bytes, durable, become the blob; DigestInvalid ends the session (design 3, Push)."""
@@ -185,4 +190,8 @@ class Transfer:
     def _give_up(self) -> None:
         if self._writer is not None:
             self._writer.close()  # a file is held by one writer: the next request must not find it taken
-        uploads.release_writer(self.session.id, self._id)
+        if self._resumable:
+            uploads.release_writer(self.session.id, self._id)
+        else:
+            # Nothing is removed here: of a commit that broke off nobody knows whether it got through.
+            uploads.end_session(self.session.id, written=self._writer.offset if self._writer else 0)

@@ -34,7 +34,8 @@ async def start(request: Request, name: RepositoryName, _: str) -> None:
         uploads.start_upload, grant, name, algorithm, instead_of_mount=mount is not None
     )
     if digest is not None:
-        transfer = await Transfer.claim(grant, name, session.id)
+        # All in one request: its client never learns of the session, and could not go on with it.
+        transfer = await Transfer.claim(grant, name, session.id, resumable=False)
         await _commit(request, name, transfer, digest)
         return
     headers = _position(request, name, session)

@@ -56,7 +56,7 @@ class Writer(Protocol):
 
     def close(self) -> None:
         """Let go of what is open, also after a failure. What was written since the last recorded state is
-        dropped by the next writer. Nothing after suspend, finish and abandon, which close."""
+        dropped, now or by the next writer. Nothing after suspend, finish and abandon, which close."""
 
     def abandon(self) -> None:
         """Remove what can be removed now. Never raises: what is left is deleted by key later. Also allowed

@@ -26,6 +26,8 @@ class ObjectDamaged(StorageError):
 
 
 class StorageUnavailable(StorageError):
-    def __init__(self, sentence: str, *, full: bool = False) -> None:
+    """`component`: what it is that cannot be used; an upload to S3 needs a disk of this machine as well."""
+
+    def __init__(self, sentence: str, *, full: bool = False, component: str = "storage") -> None:
         super().__init__(sentence)
-        self.full = full
+        self.full, self.component = full, component

@@ -169,8 +169,8 @@ class FilesystemDriver:
 class FilesystemWriter:
     def __init__(self, driver: FilesystemDriver, key: str, path: str, descriptor: int, offset: int) -> None:
         self._driver, self._key, self._path, self._descriptor = driver, key, path, descriptor
-        self._kept = offset
-        self._finished = False
+        self._kept = self._opened = offset
+        self._finished = self._suspended = False
         self._buffer = bytearray()
 
     @property
@@ -187,6 +187,7 @@ class FilesystemWriter:
 
     def suspend(self) -> dict[str, Any]:
         self._flush()
+        self._suspended = True
         self.close()
         return {}
 
@@ -220,8 +221,16 @@ class FilesystemWriter:
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        if descriptor < 0:
+            return
+        if not (self._suspended or self._finished):
+            # Nobody can use these bytes, and on a full disk others need their room now.
+            self._buffer.clear()
+            if self._kept > self._opened:
+                self._kept = self._opened
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor, self._opened)
+        os.close(descriptor)
 
     # A request that is cancelled between two calls must not cost a descriptor, nor keep the lock.
     __del__ = close

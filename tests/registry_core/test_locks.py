@@ -68,7 +68,7 @@ def test_then_the_client_is_told_to_come_back() -> None:
 
 ENDS: list[tuple[Exception, type[Exception]]] = [
     (failure(OperationalError, "53100"), errors.InsufficientStorage),
-    (failure(OperationalError, "58030"), errors.InsufficientStorage),
+    (failure(OperationalError, "58030"), errors.Unavailable),
     (failure(OperationalError, "57P01"), errors.Unavailable),
     (OperationalError("could not connect"), errors.Unavailable),
     (InterfaceError("connection already closed"), errors.Unavailable),
