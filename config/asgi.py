@@ -107,7 +107,8 @@ async def _rest(scope: Scope, receive: Receive, send: Send) -> None:
     except TimeoutError:
         await _refuse(scope, send, 408, "REQUEST_TIMEOUT", f"no byte of the body came for {IDLE:.0f} seconds")
     except ConnectionError:
-        pass  # the client left before its request was complete
+        # The client left, or its frame was broken: then it is still there to read why, and silence would become a 500.
+        await _refuse(scope, send, 400, "BAD_REQUEST", "the body ended before it was complete, or is no HTTP")
     finally:
         _under_way -= 1
 

@@ -152,6 +152,16 @@ class BadRequest(RegistryError):
     default_message = "bad request"
 
 
+class IncompleteBody(BadRequest):
+    """The connection ended, or its frame broke, before the body was complete."""
+
+    default_message = "the body ended before it was complete, or is no HTTP"
+
+    def __init__(self) -> None:
+        detail = {"fix": "send it again, or go on from the offset that GET names"}
+        super().__init__(detail=detail, headers={"connection": "close"})
+
+
 class NotFound(RegistryError):
     code, status = "NOT_FOUND", 404
     default_message = "not found"

@@ -25,7 +25,7 @@ django.setup()
 from django.db import connection, transaction  # noqa: E402
 
 from projects import actions as projects  # noqa: E402
-from registry_core import actions, configuration, deletions, gc, manifests, scrub, uploads  # noqa: E402
+from registry_core import actions, configuration, deletions, gc, keys, manifests, scrub, tokens, uploads  # noqa: E402
 from registry_core.errors import RegistryError  # noqa: E402
 from registry_core.hooks import Grant, Principal  # noqa: E402
 from registry_core.models import Artifact, Namespace, Repository  # noqa: E402
@@ -122,6 +122,12 @@ def configure(setting: str, value: bool | int | str) -> None:
     configuration.set_values({setting: value})
 
 
+def sign(claims: dict[str, Any]) -> str:
+    """A token that the registry itself would take for its own, whatever it says."""
+    key = keys.signing_key()
+    return tokens.sign(claims, key.private, key.kid)
+
+
 def each(orders: list[list[Any]]) -> None:
     """Several in one go; what is refused stops the rest."""
     for deed, *arguments in orders:
@@ -147,7 +153,7 @@ DEEDS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
         push_blob, put_manifest, mount, delete_blob, delete_artifact, delete_tag, delete_repository, add_tag, collect,
-        collect_blobs, scrubbed, configure, each, select, backend,
+        collect_blobs, scrubbed, configure, sign, each, select, backend,
     )
 }  # fmt: skip
 

@@ -142,7 +142,7 @@ def _named_in(payload: bytes) -> list[str]:
     return [
         part["digest"]
         for part in parts
-        if not part.get("urls") and not part["mediaType"].startswith(_ELSEWHERE)
+        if not part.get("urls") and not (part.get("mediaType") or "").startswith(_ELSEWHERE)
     ]
 
 

@@ -81,6 +81,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         refusal.__cause__ = e
         await _refuse(request, refusal)
     except ClientGone:
+        # Or its frame was broken amid the body: then it is still there to read why, and silence would become a 500.
+        await _refuse(request, errors.IncompleteBody())
         request.status = 499
     except Exception:
         log.exception("request failed", extra={"fields": {"method": request.method, "path": request.path[:300]}})
