@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from registry_core import errors, hooks, uploads
 from registry_core.digests import Digest, new_hash
 from registry_core.references import RepositoryName
-from registry_core.storage.driver import StorageError, Writer
+from registry_core.storage.driver import NotDurable, StorageError, Writer
 from registry_core.store import as_registry_error, driver
 from registry_core.threads import in_thread
 
@@ -158,6 +158,8 @@ class Transfer:
             if not found.startswith(digest.algorithm + ":"):
                 found = self._read_again(digest.algorithm)
         except StorageError as e:
+            # What was kept is lost then: a session that stands would promise it, and scrub would miss it.
+            self._resumable &= not isinstance(e, NotDurable)
             self._give_up()
             raise as_registry_error(e) from e
         if found != str(digest):

@@ -10,11 +10,18 @@ import urllib.parse
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from registry_core.storage.errors import KeyMissing, ObjectDamaged, StorageError, StorageUnavailable
+from registry_core.storage.errors import (
+    KeyMissing,
+    NotDurable,
+    ObjectDamaged,
+    StorageError,
+    StorageUnavailable,
+)
 
 __all__ = [
     "Driver",
     "KeyMissing",
+    "NotDurable",
     "ObjectDamaged",
     "StorageError",
     "StorageUnavailable",

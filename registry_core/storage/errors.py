@@ -4,6 +4,7 @@ StorageError
 ├── KeyMissing           no object under this key
 ├── ObjectDamaged        an unfinished object is shorter than what was recorded as kept: it cannot be resumed
 └── StorageUnavailable   refused, timed out, broken off, full; the same call may succeed later
+    └── NotDurable       a sync failed: what the object holds is not to be trusted, whatever a later sync says
 """
 
 from __future__ import annotations
@@ -31,3 +32,7 @@ class StorageUnavailable(StorageError):
     def __init__(self, sentence: str, *, full: bool = False, component: str = "storage") -> None:
         super().__init__(sentence)
         self.full, self.component = full, component
+
+
+class NotDurable(StorageUnavailable):
+    """The object must be written anew, under another key."""

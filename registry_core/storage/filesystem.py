@@ -14,7 +14,7 @@ import urllib.parse
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
-from registry_core.storage.errors import KeyMissing, ObjectDamaged, StorageUnavailable
+from registry_core.storage.errors import KeyMissing, NotDurable, ObjectDamaged, StorageUnavailable
 from registry_core.storage.finished import FinishedWriter
 from registry_core.storage.paths import check_key, is_key
 
@@ -200,12 +200,14 @@ class FilesystemWriter:
             try:
                 os.fsync(self._descriptor)
                 self._driver.sync_entries(self._path)
-            except OSError:
+            except OSError as error:
                 # The kernel may have dropped what it could not write, and calls the next fsync a success.
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._descriptor, 0)
                 self._kept = 0
-                raise
+                raise NotDurable(
+                    f"The storage could not sync a file: {error.strerror}.", full=error.errno in _FULL
+                ) from error
             # Last: who finds this mode relies on the syncs. A file system without modes does without it.
             with contextlib.suppress(PermissionError):
                 os.fchmod(self._descriptor, _FINISHED_MODE)

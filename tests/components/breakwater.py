@@ -94,6 +94,12 @@ class Breakwater:
         process.stop(self.pid, seconds=40)
         assert [pid for pid in tree if process.is_running(pid)] == []
 
+    @property
+    def database(self) -> str:
+        """The URL of its embedded PostgreSQL."""
+        made = json.loads((self.home / "embedded.json").read_text())
+        return f"postgresql://breakwater:{made['postgres_password']}@127.0.0.1:{made['postgres_port']}/breakwater"
+
     def failures(self) -> list[str]:
         """What it logged as its own fault; every 5xx is such a line."""
         return [line for line in self.log.splitlines() if re.search(r'"level": "(error|critical)"', line)]

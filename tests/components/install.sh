@@ -11,6 +11,7 @@ debian="$cache/debian.tar"
 # No versions: a Debian mirror holds the current ones only.
 packages=(
     skopeo buildah podman docker.io docker-registry # clients, and the other registry
+    strace                                          # the order of calls, and faults between them
     busybox-static debootstrap                      # images
     nginx-light                                     # in front, with X-Accel-Redirect
 )

@@ -1,0 +1,61 @@
+"""A registry of one web process, which can be watched, hindered and killed alone."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests import ledger
+from tests.components.postgres import Postgres
+from tests.components.valkey import Valkey
+from tests.server import Pair, Repository, Server
+
+
+class Alone(Server):
+    """Its one worker is started again by the parent when it is killed."""
+
+    @property
+    def worker(self) -> int:
+        """Its pid, once it answers."""
+        children = pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        deadline = time.monotonic() + 20
+        while True:
+            before = children.read_text()
+            if before and self._answers() and children.read_text() == before:
+                return int(before.split()[-1])
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.02)
+
+
+def alone(postgres: Postgres, redis_url: str, **environment: str) -> Iterator[Alone]:
+    """At its end the ledger must add up, whatever was done to it."""
+    server = Alone(postgres, redis_url, BREAKWATER_WORKERS="1", **environment)
+    server.start()
+    try:
+        yield server
+        ledger.assert_adds_up(server.database, server.storage)
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(postgres: Postgres, valkey: Valkey) -> Iterator[Alone]:
+    yield from alone(postgres, valkey.url(58))
+
+
+@pytest.fixture(scope="session")
+def project(server: Alone) -> str:
+    return server.create_project()
+
+
+@pytest.fixture(scope="session")
+def robot(server: Alone, project: str) -> Pair:
+    return server.create_robot(project)
+
+
+@pytest.fixture
+def repository(server: Alone, project: str, robot: Pair) -> Repository:
+    return server.repository(f"{project}/{time.monotonic_ns()}", robot)
