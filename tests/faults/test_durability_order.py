@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import pathlib
 import re
 from collections.abc import Callable
@@ -77,7 +78,7 @@ def path_in(call: Call) -> str:
 
 
 def assert_in_order(*calls: Call) -> None:
-    for earlier, later in zip(calls, calls[1:], strict=False):
+    for earlier, later in itertools.pairwise(calls):
         assert earlier.ended < later.began, f"{later} does not come after {earlier}"
 
 
