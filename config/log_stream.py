@@ -29,6 +29,7 @@ class LogStream:
         self._for_people = os.isatty(out)
         self._file = -1
         self._size = 0
+        self._is_cut = False
         self._open()
 
     def child_line(self, service: str, line: str) -> None:
@@ -50,8 +51,13 @@ class LogStream:
     def _append(self, line: bytes) -> None:
         with contextlib.suppress(OSError):
             if self._size + len(line) > MAX_FILE:
-                self._rotate()
-            self._size += os.write(self._file, line)
+                with contextlib.suppress(OSError):  # no room for another file: this one grows on
+                    self._rotate()
+            # What a full disk has cut off is ended first: the next line must not be glued to it.
+            line = b"\n" * self._is_cut + line
+            written = os.write(self._file, line)
+            self._size += written
+            self._is_cut = written < len(line)
 
     def _print(self, data: bytes, wait: float = 0.0) -> None:
         with contextlib.suppress(OSError):
@@ -65,12 +71,15 @@ class LogStream:
         self._size = os.fstat(self._file).st_size
 
     def _rotate(self) -> None:
+        # First of all: when it cannot be made, nothing has happened to the others.
+        new = os.open(f"{self._path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o640)
         for n in range(KEPT_FILES - 1, 0, -1):
             with contextlib.suppress(FileNotFoundError):
                 os.replace(f"{self._path}.{n}", f"{self._path}.{n + 1}")
         os.replace(self._path, f"{self._path}.1")
+        os.replace(f"{self._path}.new", self._path)
         os.close(self._file)
-        self._open()
+        self._file, self._size = new, 0
 
 
 def _parse(service: str, line: str) -> dict[str, Any]:

@@ -142,7 +142,9 @@ def start(program: Program, run_dir: Path, mark: str) -> Child:
         "stop_signal": int(program.stop_signal),
         "grace": program.leftover_seconds,
     }
-    pid_file.write_text(json.dumps(content), encoding="ascii")
+    # On a full disk it runs without one: what a killed supervisor leaves behind has its death signal besides.
+    with contextlib.suppress(OSError):
+        pid_file.write_text(json.dumps(content), encoding="ascii")
     return child
 
 

@@ -28,7 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 USAGE = "usage: manage.py up    (everything is set by environment variables: docs/operations.md)\n"
 ADMIN_CREATED = "BREAKWATER_ADMIN_CREATED"  # what `manage.py migrate` prints when it made the user admin
 
-# A program that ends before it ran this long has not started; the fifth time in a row is the last.
+# A program that ends before it ran this long has not started. Before the registry is ready the fifth time in a row is
+# the last: something is set wrong. Later it is a full disk or the like, which passes.
 STARTED_AFTER = 5.0
 RESTART_DELAYS = (0.1, 0.5, 2.0, 8.0)
 # Read here, also from *_FILE, and given on to those who need them: the password of admin to `migrate` alone.
@@ -85,7 +86,7 @@ class Supervisor:
         self._failures: dict[str, int] = {}
         self._restarts: dict[str, tuple[float, Program]] = {}
         self._signals = 0
-        self._stopping = False
+        self._stopping = self._was_ready = False
 
     def run(self) -> int:
         self._catch_signals()
@@ -115,6 +116,7 @@ class Supervisor:
         self._start(Program("web", web, environment, str(ROOT), stop_seconds=20.0))
         self._start(Program("worker", worker, environment, str(ROOT), stop_seconds=10.0))
         self._wait_until_healthy()
+        self._was_ready = True
         self._log.plain(f"ready {self._options.local_url}")
 
     def _start_servers(self, environment: dict[str, str]) -> None:
@@ -235,11 +237,23 @@ class Supervisor:
             self._failures[program.name] = 0
         failures = self._failures[program.name] = self._failures.get(program.name, 0) + 1
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        if failures > len(RESTART_DELAYS):
+        if failures > len(RESTART_DELAYS) and not self._was_ready:
             raise CannotStart(f"{program.name} {how}, {failures} times in a row. {_sentence(child)}")
-        delay = RESTART_DELAYS[failures - 1]
+        self._start_again(program, how)
+
+    def _start_again(self, program: Program, how: str) -> None:
+        delay = RESTART_DELAYS[min(self._failures[program.name], len(RESTART_DELAYS)) - 1]
         self._log.say(f"{program.name} {how}; starting it again in {delay} s", level="error")
         self._restarts[program.name] = (time.monotonic() + delay, program)
+
+    def _restart(self, program: Program) -> None:
+        try:
+            self._start(program)
+        except CannotStart as e:
+            if not self._was_ready:
+                raise
+            self._failures[program.name] += 1
+            self._start_again(program, f"did not start ({e})")
 
     # The loop
 
@@ -261,7 +275,7 @@ class Supervisor:
         for name, (at, program) in list(self._restarts.items()):
             if at <= time.monotonic():
                 del self._restarts[name]
-                self._start(program)
+                self._restart(program)
 
     def _turns(self, seconds: float) -> None:
         """A turn ends with every line that arrives; this is the whole time."""

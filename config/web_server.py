@@ -5,7 +5,6 @@ This process holds no Django: it starts the workers and starts them again; they 
 
 import multiprocessing
 import os
-import shutil
 import signal
 from pathlib import Path
 
@@ -64,8 +63,9 @@ def fresh_metrics_directory() -> None:
     """
     run = env_str("BREAKWATER_RUN_DIR", f"{env_str('BREAKWATER_HOME', './.breakwater')}/run")
     directory = Path(run) / "metrics"
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    for old in directory.iterdir():  # the directory stays: a full disk may have no room for a new one
+        old.unlink()
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
 
 

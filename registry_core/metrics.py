@@ -5,7 +5,32 @@ prometheus_client keeps them in mapped files below PROMETHEUS_MULTIPROC_DIR, so 
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
+import os
+
+from prometheus_client import Counter, Histogram, values
+from prometheus_client.mmap_dict import MmapedDict
+
+_RESERVED = 1 << 20  # bytes of a file: some thousand label sets
+
+
+class _Reserved(MmapedDict):
+    """Has its room on the disk before it is mapped: a page without any ends the process when it is first touched
+    (SIGBUS). On a full disk the numbers stay in memory, where only this process sees them."""
+
+    def __init__(self, filename: str, read_mode: bool = False) -> None:
+        try:
+            fd = os.open(filename, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, _RESERVED)
+            finally:
+                os.close(fd)
+        except OSError:
+            self._memory = os.memfd_create("metrics")
+            filename = f"/proc/self/fd/{self._memory}"
+        super().__init__(filename, read_mode)
+
+
+values.MmapedDict = _Reserved
 
 REQUESTS = Counter(
     "harbor_core_http_request_total", "Requests answered", ["method", "code", "operation"]

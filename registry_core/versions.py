@@ -7,6 +7,7 @@ repositories that share a slot only lose a cached answer.
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import pathlib
@@ -16,6 +17,8 @@ import zlib
 
 from django.conf import settings
 from django.db import transaction
+
+log = logging.getLogger("breakwater.versions")
 
 SLOTS = 1 << 16
 _HEADER = 16  # the host's identity
@@ -27,8 +30,22 @@ _slots: memoryview | None = None
 
 
 def _open() -> memoryview:
-    """Map the file; whoever comes first names the host. The name stays as long as the file does."""
+    """Map the file; whoever comes first names the host. The name stays as long as the file does.
+
+    Without room for the file this process is a host of its own: it and the others then ask PostgreSQL.
+    """
     global _map, _slots  # noqa: PLW0603  one mapping a process
+    try:
+        _map = _shared()
+    except OSError as e:
+        log.warning("no shared map of versions", extra={"fields": {"cause": str(e)}})
+        _map = mmap.mmap(-1, _SIZE)
+        _map[:_HEADER] = uuid.uuid4().bytes
+    _slots = memoryview(_map)[_HEADER:].cast("Q")
+    return _slots
+
+
+def _shared() -> mmap.mmap:
     path = pathlib.Path(settings.RUN_DIR) / "versions"
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -36,13 +53,13 @@ def _open() -> memoryview:
         os.lockf(fd, os.F_LOCK, 0)
         if os.fstat(fd).st_size != _SIZE:
             os.ftruncate(fd, _SIZE)
+        # A page that has no room on the disk when it is first touched ends the process (SIGBUS).
+        os.posix_fallocate(fd, 0, _SIZE)
         if os.pread(fd, _HEADER, 0) == bytes(_HEADER):
             os.pwrite(fd, uuid.uuid4().bytes, 0)
-        _map = mmap.mmap(fd, _SIZE)
+        return mmap.mmap(fd, _SIZE)
     finally:
         os.close(fd)
-    _slots = memoryview(_map)[_HEADER:].cast("Q")
-    return _slots
 
 
 def slot(namespace_id: int, path: str) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from registry_core import errors, hooks, metrics
+from registry_core import errors, hooks, locks, metrics
 from registry_core.oci import blobs, catalog, manifests, referrers, tags, uploads
 from registry_core.oci.request import ClientGone, Receive, Request, Scope, Send
 from registry_core.references import RepositoryName, parse_repository
@@ -84,9 +84,13 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         # Or its frame was broken amid the body: then it is still there to read why, and silence would become a 500.
         await _refuse(request, errors.IncompleteBody())
         request.status = 499
-    except Exception:
-        log.exception("request failed", extra={"fields": {"method": request.method, "path": request.path[:300]}})
-        await _refuse(request, errors.RegistryError())
+    except Exception as e:
+        if not isinstance(known := locks.as_registry_error(e), errors.RegistryError):
+            log.exception(
+                "request failed", extra={"fields": {"method": request.method, "path": request.path[:300]}}
+            )
+            known = errors.RegistryError()
+        await _refuse(request, known)
     metrics.count(request.method, request.status, request.operation, time.perf_counter() - began)
 
 

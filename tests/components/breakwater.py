@@ -61,6 +61,7 @@ class Breakwater:
             **environment,
         }
         self.pid = 0
+        self.within: list[str] = []  # goes before every command: where its processes run
 
     # Processes
 
@@ -68,8 +69,9 @@ class Breakwater:
         log = self.home / "up.log"
         log.unlink(missing_ok=True)
         supervisor = process.start(
-            [sys.executable, "manage.py", "up"], ROOT, name="up", logs=self.home, env=self._environment()
-        )
+            [*self.within, sys.executable, "manage.py", "up"], ROOT,
+            name="up", logs=self.home, env=self._environment(),
+        )  # fmt: skip
         self.pid = supervisor.pid
         process.wait_until(lambda: bool(READY.search(log.read_text())), supervisor, log, seconds=seconds)
 
@@ -125,7 +127,7 @@ class Breakwater:
         worker = next(pid for pid in process.descendants(self.pid) if "manage.py\0worker" in arguments_of(pid))
         environment = dict(_environment_of(worker))
         return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
+            [*self.within, sys.executable, "manage.py", *arguments],
             cwd=ROOT,
             env=environment,
             check=False,

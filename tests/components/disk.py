@@ -29,17 +29,21 @@ class Disk:
         # The death signal is for a test run that is killed: the namespace ends with it.
         holder = process.start(
             ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private",
-             "sh", "-c", f"{mount} && echo mounted && exec sleep infinity"],
+             "sh", "-c", f"{mount} && exec sleep infinity"],
             ROOT, name=f"{mount_point.name}-disk", logs=mount_point.parent,
         )  # fmt: skip
         self.pid = holder.pid
+        self._mounts = pathlib.Path(f"/proc/{self.pid}/mounts")
         log = mount_point.parent / f"{mount_point.name}-disk.log"
         try:
-            process.wait_until(lambda: "mounted" in log.read_text(), holder, log)
+            process.wait_until(self._is_mounted, holder, log)
         except RuntimeError as e:
             require(f"a tmpfs of its own ({e})", found=False, install="nothing, and run as root: mount needs it")
         self.path = pathlib.Path(f"/proc/{self.pid}/root{mount_point}")
         self._filler = self.path / ".filler"
+
+    def _is_mounted(self) -> bool:
+        return f"tmpfs {self.mount_point} tmpfs" in self._mounts.read_text()
 
     @property
     def enter(self) -> list[str]:
