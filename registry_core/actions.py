@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from registry_core import accounting, audit, configuration, errors, events, hooks, versions
-from registry_core.locks import Vanished, name_keys, retrying
+from registry_core.locks import Vanished, name_keys, retrying, tag_keys
 from registry_core.manifests import Manifest, extra_attrs_of, kind_of, storable, subject_of
 from registry_core.models import Artifact, Repository
 from registry_core.references import RepositoryName
@@ -115,18 +115,20 @@ def _lock_names(
     """digest → id of the artifacts of this repository that the manifest is or names; they stay until commit.
 
     The digest's own name is locked alone and those it refers to shared, so that a subject and its referrer, or a child
-    and its index, arriving together, cannot miss each other.
+    and its index, arriving together, cannot miss each other. A tag's name is locked alone, too: one that is not there yet has
+    no row to lock, and its history would tell of two beginnings.
     """
     own = str(manifest.digest)
     named = [str(d.digest) for d in manifest.children]
     if subject:
         named.append(subject)
-    (own_key,) = name_keys(repository_id, [own])
+    alone = name_keys(repository_id, [own]) + tag_keys(repository_id, tags)
+    keys = sorted({*alone, *name_keys(repository_id, named)})
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT CASE WHEN key = %s THEN pg_advisory_xact_lock(key) ELSE pg_advisory_xact_lock_shared(key) END "
+            "SELECT CASE WHEN key = ANY(%s) THEN pg_advisory_xact_lock(key) ELSE pg_advisory_xact_lock_shared(key) END "
             "FROM unnest(%s::bigint[]) AS key",
-            [own_key, name_keys(repository_id, [own, *named])],
+            [alone, keys],
         )
         if tags:
             cursor.execute(

@@ -9,7 +9,7 @@ from django.db import connection
 
 from registry_core import accounting, audit, errors, events, hooks, versions
 from registry_core.hooks import Grant
-from registry_core.locks import retrying
+from registry_core.locks import retrying, tag_keys
 from registry_core.models import Artifact, Repository
 from registry_core.references import RepositoryName
 from registry_core.uploads import condemn
@@ -60,6 +60,7 @@ def add_tag(artifact: Artifact, name: str, by: str, address: str = "") -> None:
     """A new name for an artifact; Conflict when the repository has a tag of that name."""
     repository = _locked_repository(artifact.repository_id)
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", tag_keys(repository.pk, [name]))
         cursor.execute("SELECT digest FROM registry_core_artifact WHERE id = %s FOR KEY SHARE", [artifact.pk])
         if (row := cursor.fetchone()) is None:
             raise errors.NotFound(f"artifact {repository.name}@{artifact.digest} not found")

@@ -1,6 +1,6 @@
 """How writers of content stay out of each other's way.
 
-Lock order everywhere: repository, names of digests (advisory), tag, artifacts by id, blobs by id, ledger pairs by
+Lock order everywhere: repository, names of digests and tags (advisory), tag, artifacts by id, blobs by id, ledger pairs by
 digest, quota row last. What PostgreSQL still breaks off is tried again (design 3, Locks).
 """
 
@@ -74,3 +74,8 @@ def as_registry_error(e: Exception) -> Exception:
 def name_keys(repository_id: int, digests: Iterable[str]) -> list[int]:
     """64-bit advisory keys of digests in a repository, sorted."""
     return sorted({(repository_id & 0x7FFFFFFF) << 32 | zlib.crc32(d.encode()) for d in digests})
+
+
+def tag_keys(repository_id: int, tags: Iterable[str]) -> list[int]:
+    """Of tags, in the same space: no digest begins with a colon."""
+    return name_keys(repository_id, (f":{tag}" for tag in tags))

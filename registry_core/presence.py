@@ -11,24 +11,29 @@ LIVE = 30.0  # seconds after its last heartbeat for which a process counts as li
 SETTLE = epochs.STALE + 0.5  # a new host waits so long before it serves: by then every other host knows of it
 
 _PROCESS = uuid.uuid4()
+GAP = LIVE / 2  # without a heartbeat for so long, other hosts may soon take this process for dead
 _BEAT = """
-WITH beat AS (
-    INSERT INTO registry_core_heartbeat (process, host, role, seen_at, flushed_at) VALUES ($1, $2, $3, now(), now())
-    ON CONFLICT (process) DO UPDATE SET seen_at = now(),
-        flushed_at = CASE WHEN $4 THEN now() ELSE registry_core_heartbeat.flushed_at END
-)
-SELECT count(*) FROM registry_core_heartbeat WHERE host <> $2 AND seen_at > now() - $5 * interval '1 second'
+INSERT INTO registry_core_heartbeat (process, host, role, seen_at, flushed_at) VALUES ($1, $2, $3, now(), now())
+ON CONFLICT (process) DO UPDATE SET seen_at = now(),
+    flushed_at = CASE WHEN $4 THEN now() ELSE registry_core_heartbeat.flushed_at END
+"""
+# A second statement, hence a new snapshot: of two hosts that start at one moment one at least sees the other.
+_OTHERS = """
+SELECT count(*) FROM registry_core_heartbeat WHERE host <> $1 AND seen_at > now() - $2 * interval '1 second'
 """
 
 _others = 1
-_known_at = float("-inf")
+_known_at = _settled_at = float("-inf")
 
 
 async def beat(role: str, *, flushed: bool = False) -> int:
     """Say that this process lives; the number of living processes on other hosts. `flushed`: its pulls are written."""
-    global _others, _known_at  # noqa: PLW0603  what this process knows
-    started = time.monotonic()
-    _others = int(await hot_reads.fetchval(_BEAT, _PROCESS, versions.host_id(), role, flushed, LIVE))
+    global _others, _known_at, _settled_at  # noqa: PLW0603  what this process knows
+    started, host = time.monotonic(), versions.host_id()
+    await hot_reads.fetchrow(_BEAT, _PROCESS, host, role, flushed)
+    _others = int(await hot_reads.fetchval(_OTHERS, host, LIVE))
+    if started - _known_at > GAP and _others:
+        _settled_at = time.monotonic() + SETTLE
     _known_at = started
     return _others
 
@@ -40,3 +45,19 @@ async def leave() -> None:
 def is_alone() -> bool:
     """No other host lives, so this host's versions tell of every change; False while that is not known."""
     return _others == 0 and time.monotonic() - _known_at < epochs.STALE
+
+
+def wait_until_known() -> None:
+    """Before a change is acknowledged: other hosts know that this process lives, and ask PostgreSQL.
+
+    Long at most for one that was stopped for so long that they may have taken it for dead. A process without heartbeats
+    (a command) waits for nothing.
+    """
+    give_up = time.monotonic() + 2 * SETTLE
+    while _known_at > float("-inf") and (now := time.monotonic()) < give_up:
+        if now - _known_at < GAP and now >= _settled_at:
+            return
+        time.sleep(0.05)
+
+
+versions.before_answer.append(wait_until_known)

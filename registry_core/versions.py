@@ -14,6 +14,7 @@ import pathlib
 import struct
 import uuid
 import zlib
+from collections.abc import Callable
 
 from django.conf import settings
 from django.db import transaction
@@ -21,6 +22,7 @@ from django.db import transaction
 log = logging.getLogger("breakwater.versions")
 
 SLOTS = 1 << 16
+_BOOT = pathlib.Path("/proc/sys/kernel/random/boot_id")
 _HEADER = 16  # the host's identity
 _SIZE = _HEADER + 8 * (SLOTS + 1)
 EPOCHS = SLOTS  # the slot that rings when somebody's rights changed
@@ -78,12 +80,23 @@ def ring(index: int) -> None:
 def raise_after_commit(namespace_id: int, path: str) -> None:
     """What processes of this host keep about the repository ends with the running transaction."""
     index = slot(namespace_id, path)
-    transaction.on_commit(lambda: ring(index))
+    transaction.on_commit(lambda: _tell(index))
+
+
+# What has to be waited for between a commit and its acknowledgement.
+before_answer: list[Callable[[], None]] = []
+
+
+def _tell(index: int) -> None:
+    ring(index)
+    for wait in before_answer:
+        wait()
 
 
 def host_id() -> uuid.UUID:
-    """Processes with the same identity share one map."""
+    """Processes with the same identity share one map: the same file under one kernel, not a copy of it on another
+    machine, nor the same network file system."""
     if _map is None:
         _open()
     assert _map is not None
-    return uuid.UUID(bytes=_map[:_HEADER])
+    return uuid.uuid5(uuid.UUID(bytes=_map[:_HEADER]), _BOOT.read_text())

@@ -26,7 +26,11 @@ from tests.components.wire import Asked, PostgresListener, RedisListener, Wire
 from tests.content import EMPTY, MANIFEST, absent_digest, descriptor, digest_of, encode
 from tests.server import ADMIN, Repository, Server
 
-POLL = ("FROM registry_core_epochchange WHERE seq >", "INSERT INTO registry_core_heartbeat")
+POLL = (
+    "FROM registry_core_epochchange WHERE seq >",
+    "INSERT INTO registry_core_heartbeat",
+    "FROM registry_core_heartbeat WHERE host",
+)
 HOT = "breakwater-hot"  # connections of the event loop; every other one belongs to a thread
 
 
