@@ -27,10 +27,10 @@ class _Reserved(MmapedDict):
         except OSError:
             self._memory = os.memfd_create("metrics")
             filename = f"/proc/self/fd/{self._memory}"
-        super().__init__(filename, read_mode)
+        super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
 
 
-values.MmapedDict = _Reserved
+values.MmapedDict = _Reserved  # type: ignore[attr-defined]
 
 REQUESTS = Counter(
     "harbor_core_http_request_total", "Requests answered", ["method", "code", "operation"]
