@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from registry_core import accounting, audit, configuration, errors, events, hooks, versions
-from registry_core.locks import Vanished, name_keys, retrying, tag_keys
+from registry_core.locks import Vanished, name_keys, reading, retrying, tag_keys
 from registry_core.manifests import Manifest, extra_attrs_of, kind_of, storable, subject_of
 from registry_core.models import Artifact, Repository
 from registry_core.references import RepositoryName
@@ -329,6 +329,7 @@ def _end_leases(repository_id: int, principal: str, blob_ids: list[int]) -> None
             )
 
 
+@reading
 def _config_of(grant: hooks.Grant, name: RepositoryName, manifest: Manifest) -> bytes | None:
     """The config's bytes for what lists show; None where there is none to show."""
     config = manifest.config

@@ -57,6 +57,19 @@ def retrying(function: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
+def reading(function: Callable[P, T]) -> Callable[P, T]:
+    """For a read of one statement, which needs no transaction: a database that is away is a sentence here too."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except (DatabaseError, InterfaceError) as e:
+            raise as_registry_error(e) from e
+
+    return run
+
+
 def sqlstate(e: BaseException) -> str:
     return getattr(e.__cause__, "pgcode", None) or ""
 

@@ -13,7 +13,7 @@ from django.db import connection
 
 from registry_core import accounting, errors, hooks, versions
 from registry_core.actions import ensure_repository
-from registry_core.locks import Vanished, name_keys, retrying
+from registry_core.locks import Vanished, name_keys, reading, retrying
 from registry_core.models import Artifact, Repository
 from registry_core.references import RepositoryName
 from registry_core.storage.paths import new_key
@@ -380,6 +380,7 @@ def mount_blob(grant: hooks.Grant, name: RepositoryName, digest: str, source: tu
     return True
 
 
+@reading
 def find_sources(digest: str, principal: str, limit: int = 20) -> list[tuple[str, str]]:
     """(project, path) of repositories where the blob may be readable: candidates of a mount without `from`, which are
     to be authorised one by one."""

@@ -90,18 +90,18 @@ def findings(database: str, storage: pathlib.Path) -> list[str]:
     found: list[str] = []
     files = {str(f.relative_to(storage)): f for f in storage.rglob("*") if f.is_file() and f.name[0] != "."}
     lines: dict[str, list[tuple[str, int]]] = collections.defaultdict(list)
-    for key, kind, size in _rows(database, _LINES):
+    for key, kind, size in rows(database, _LINES):
         lines[key].append((kind, size))
     found += [f"{key} is on {len(on)} lines: {on}" for key, on in lines.items() if len(on) != 1]
     found += [f"{key} is on no line" for key in files if key not in lines]
-    for key, digest, size in _rows(database, "SELECT key, digest, size FROM registry_core_blob"):
+    for key, digest, size in rows(database, "SELECT key, digest, size FROM registry_core_blob"):
         found += _faults_of_blob(files.get(key), digest, size)
-    for key, offset in _rows(database, 'SELECT key, "offset" FROM registry_core_upload WHERE writer IS NULL'):
+    for key, offset in rows(database, 'SELECT key, "offset" FROM registry_core_upload WHERE writer IS NULL'):
         kept = files[key].stat().st_size if key in files else 0
         if kept < offset:
             found.append(f"{key} of an open upload holds {kept} of {offset} bytes")
     for what, sql in _LOOSE_ENDS.items():
-        found += [f"{what}: {name}" for (name,) in _rows(database, sql)]
+        found += [f"{what}: {name}" for (name,) in rows(database, sql)]
     found += [f"{artifact} lost {part}" for artifact, part in missing_parts(database, set(files))]
     return found
 
@@ -113,14 +113,14 @@ def missing_parts(database: str, keys: set[str]) -> list[tuple[str, str]]:
     """
     held = {
         (artifact, digest)
-        for artifact, digest, key in _rows(
+        for artifact, digest, key in rows(
             database,
             "SELECT e.artifact_id, b.digest, b.key FROM registry_core_artifactblob e "
             "JOIN registry_core_blob b ON b.id = e.blob_id",
         )
         if key in keys
     } | set(
-        _rows(
+        rows(
             database,
             "SELECT c.artifact_id, a.digest FROM registry_core_artifactchild c "
             "JOIN registry_core_artifact a ON a.id = c.child_id AND a.repository_id = c.repository_id",
@@ -128,7 +128,7 @@ def missing_parts(database: str, keys: set[str]) -> list[tuple[str, str]]:
     )
     return [
         (digest, part)
-        for pk, digest, payload in _rows(database, "SELECT id, digest, payload FROM registry_core_artifact")
+        for pk, digest, payload in rows(database, "SELECT id, digest, payload FROM registry_core_artifact")
         for part in _named_in(bytes(payload))
         if (pk, part) not in held
     ]
@@ -163,11 +163,11 @@ def assert_adds_up(database: str, storage: pathlib.Path) -> None:
         raise AssertionError("\n".join(found))
 
 
-def _rows(database: str, sql: str) -> list[tuple[Any, ...]]:
+def rows(database: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     connection = psycopg2.connect(database)
     try:
         with connection.cursor() as cursor:
-            cursor.execute(sql)
+            cursor.execute(sql, values or None)
             return cursor.fetchall()
     finally:
         connection.close()
