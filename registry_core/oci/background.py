@@ -20,6 +20,7 @@ class Tasks:
     def __init__(self, role: str) -> None:
         self._role = role
         self._flushed_at = time.monotonic()
+        self._flushing: asyncio.Future[bool] | None = None
         self._loop = asyncio.ensure_future(self._every_second())
 
     async def _every_second(self) -> None:
@@ -33,9 +34,14 @@ class Tasks:
                 log.exception("background work failed")
 
     async def _round(self) -> None:
+        """Pulls are written beside it: threads that are busy must not make this process look dead or ill informed."""
         await epochs.refresh()
-        due = time.monotonic() - self._flushed_at >= pulls.PERIOD
-        flushed = await self._flush() if due else False
+        if self._flushing is None and time.monotonic() - self._flushed_at >= pulls.PERIOD:
+            self._flushing = asyncio.ensure_future(self._flush())
+        flushed = False
+        if self._flushing is not None and self._flushing.done():
+            done, self._flushing = self._flushing, None
+            flushed = done.result()
         await presence.beat(self._role, flushed=flushed)
 
     async def _flush(self) -> bool:
@@ -56,6 +62,9 @@ class Tasks:
         self._loop.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._loop
+        if self._flushing is not None:
+            with contextlib.suppress(Exception):
+                await self._flushing
         await self._flush()
         with contextlib.suppress(errors.RegistryError):
             await presence.leave()

@@ -14,7 +14,7 @@ from registry_core.oci.request import Header, Request
 from registry_core.references import RepositoryName
 from registry_core.storage.driver import KeyMissing
 from registry_core.store import driver
-from registry_core.threads import in_thread
+from registry_core.threads import in_store, in_thread
 
 log = logging.getLogger("breakwater.oci")
 
@@ -166,17 +166,17 @@ async def _stream(
     """Send a part, or bytes of a remote store, in pieces; a client that leaves stops the source (design 8.2)."""
     store = driver()
     try:
-        found = await in_thread(store.size, blob.key)
+        found = await in_store(store.size, blob.key)
     except KeyMissing as e:
         raise _damaged(blob, "absent") from e
     if found != blob.size:
         raise _damaged(blob, f"{found} of {blob.size} bytes")
-    pieces = await in_thread(store.read, blob.key, start, length)
+    pieces = await in_store(store.read, blob.key, start, length)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
         await request.start(status, headers)
         while not gone.done():
-            batch = await in_thread(_some, pieces)
+            batch = await in_store(_some, pieces)
             for piece in batch:
                 await request.send({"type": "http.response.body", "body": piece, "more_body": True})
             if not batch:

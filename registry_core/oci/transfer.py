@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import time
 import uuid
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from registry_core import errors, hooks, uploads
@@ -17,7 +18,7 @@ from registry_core.digests import Digest, new_hash
 from registry_core.references import RepositoryName
 from registry_core.storage.driver import NotDurable, StorageError, Writer
 from registry_core.store import as_registry_error, driver
-from registry_core.threads import in_thread
+from registry_core.threads import in_store, in_thread
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -48,6 +49,8 @@ class Transfer:
         self._ended = False
         self._resumable = resumable
         self._pending: bytes | None = None
+        self._failure: StorageError | None = None
+        self._size, self._found = 0, ""
 
     @classmethod
     async def claim(
@@ -67,49 +70,88 @@ class Transfer:
         """Keep one chunk back, so that the last one travels with the end of the request."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
-            await in_thread(self._store, pending)
+            if driver().is_remote:
+                await self._renew_first()
+                await in_store(self._store, pending)
+            else:
+                await in_thread(self._store, pending)
         self._pending = chunk
 
     async def suspend(self) -> None:
         """The request is over, the session goes on: what was written can be resumed."""
-        if self._finish_once():
-            await self._in_thread_and_release(self._suspend if self._resumable else self._give_up)
+        if not self._resumable:
+            await self.give_up()
+        elif self._finish_once():
+            await self._conclude(self._suspend, self._keep_progress)
 
     async def commit(self, digest: Digest) -> None:
         """The bytes, durable, become the blob; DigestInvalid ends the session (design 3, Push)."""
         if self._finish_once():
-            await self._in_thread_and_release(self._commit, digest)
+            await self._conclude(lambda: self._complete(digest), lambda: self._commit(digest))
 
     async def end(self) -> None:
         """The session is over and its bytes are condemned."""
         if self._finish_once():
-            await self._in_thread_and_release(self._end)
+            await self._conclude(self._abandon, lambda: uploads.end_session(self.session.id, written=0))
 
     async def give_up(self) -> None:
         """The request failed: what this one wrote is dropped, what earlier ones left stays."""
         if self._finish_once():
-            await self._in_thread_and_release(self._give_up)
+            await self._conclude(self._close, self._release)
 
     def _finish_once(self) -> bool:
         first, self._ended = not self._ended, True
         return first
 
-    async def _in_thread_and_release(self, step: object, *args: object) -> None:
+    async def _conclude(self, bring: Callable[[], None], record: Callable[[], None]) -> None:
+        """`bring` sees to the bytes, `record` then to the rows."""
         try:
             # A client that leaves cancels the request; the rows and the file must be brought to an end all the same.
-            await asyncio.shield(in_thread(step, *args))  # type: ignore[arg-type]
+            await asyncio.shield(self._in_pools(bring, record))
         finally:
             _buffers.release()
 
+    async def _in_pools(self, bring: Callable[[], None], record: Callable[[], None]) -> None:
+        """One visit where the bytes are near. Threads that everybody needs for rows do not wait for a remote store."""
+        if driver().is_remote:
+            await self._renew_first()
+            await in_store(self._try, bring)
+            await in_thread(self._record, record)
+        else:
+            await in_thread(self._both, bring, record)
+
+    async def _renew_first(self) -> None:
+        if time.monotonic() - self._renewed > RENEW:
+            await in_thread(self._renew)
+
     # -- in a pool thread
+
+    def _both(self, bring: Callable[[], None], record: Callable[[], None]) -> None:
+        self._try(bring)
+        self._record(record)
+
+    def _try(self, bring: Callable[[], None]) -> None:
+        try:
+            bring()
+        except StorageError as e:
+            self._failure = e
+            self._close()
+
+    def _record(self, record: Callable[[], None]) -> None:
+        if self._failure is not None:
+            self._release()
+            raise as_registry_error(self._failure) from self._failure
+        record()
+
+    def _renew(self) -> None:
+        uploads.renew_writer(self.session.id, self._id)
+        self._renewed = time.monotonic()
 
     def _open(self) -> Writer:
         """For writing, which only the session's writer may: once its lease is over, the key's bytes may be deleted for
         good, and a byte that is written later would be on no line of the ledger."""
-        now = time.monotonic()
-        if now - self._renewed > RENEW:
-            uploads.renew_writer(self.session.id, self._id)
-            self._renewed = now
+        if not driver().is_remote and time.monotonic() - self._renewed > RENEW:
+            self._renew()
         if self._writer is None:
             self._writer = driver().open_writer(self.session.key, self.session.offset, self.session.state)
         return self._writer
@@ -131,15 +173,14 @@ class Transfer:
             self._write(pending)
 
     def _suspend(self) -> None:
-        try:
-            self._flush()
-            if self._writer is None:
-                uploads.release_writer(self.session.id, self._id)
-                return
+        self._flush()
+        if self._writer is not None:
             self.session.state = self._writer.suspend()
-        except StorageError as e:
-            self._give_up()
-            raise as_registry_error(e) from e
+
+    def _keep_progress(self) -> None:
+        if self._writer is None:
+            uploads.release_writer(self.session.id, self._id)
+            return
         self.session.offset = self._writer.offset
         self.session.content_digest = self._digest()
         uploads.keep_progress(self.session, self._id)
@@ -147,34 +188,32 @@ class Transfer:
     def _digest(self) -> str:
         return f"{self._hash.name}:{self._hash.hexdigest()}" if self._hash is not None else ""
 
-    def _commit(self, digest: Digest) -> None:
+    def _complete(self, digest: Digest) -> None:
         before = self.session.offset
-        try:
-            self._flush()
-            unchanged = self._writer is None and before > 0
-            writer = self._open()
-            size = writer.finish()
-            found = self._digest() or (self.session.content_digest if unchanged else "")
-            if not found.startswith(digest.algorithm + ":"):
-                found = self._read_again(digest.algorithm)
-        except StorageError as e:
-            # What was kept is lost then: a session that stands would promise it, and scrub would miss it.
-            self._resumable &= not isinstance(e, NotDurable)
-            self._give_up()
-            raise as_registry_error(e) from e
-        if found != str(digest):
-            uploads.end_session(self.session.id, written=size)
+        self._flush()
+        unchanged = self._writer is None and before > 0
+        self._size = self._open().finish()
+        self._found = self._digest() or (self.session.content_digest if unchanged else "")
+        if not self._found.startswith(digest.algorithm + ":"):
+            self._found = self._read_again(digest.algorithm)
+
+    def _commit(self, digest: Digest) -> None:
+        if self._found != str(digest):
+            uploads.end_session(self.session.id, written=self._size)
             raise errors.DigestInvalid(
                 detail={
                     "Digest": str(digest),
-                    "Reason": {"computed": found, "size": size, "fix": "begin again with POST"},
+                    "Reason": {"computed": self._found, "size": self._size, "fix": "begin again with POST"},
                 }
             )
         try:
-            uploads.commit_upload(self.grant, self.name, self.session, str(digest), size, self._id)
+            uploads.commit_upload(self.grant, self.name, self.session, str(digest), self._size, self._id)
         except errors.Denied:
             # Bytes that may not stay take no room until the session would end by itself.
-            uploads.end_session(self.session.id, written=size)
+            uploads.end_session(self.session.id, written=self._size)
+            raise
+        except errors.RegistryError:
+            self._release()
             raise
 
     def _read_again(self, algorithm: str) -> str:
@@ -184,14 +223,15 @@ class Transfer:
             again.update(piece)
         return f"{algorithm}:{again.hexdigest()}"
 
-    def _end(self) -> None:
+    def _abandon(self) -> None:
         if self._writer is not None:
             self._writer.abandon()
-        uploads.end_session(self.session.id, written=0)
 
-    def _give_up(self) -> None:
+    def _close(self) -> None:
         if self._writer is not None:
             self._writer.close()  # a file is held by one writer: the next request must not find it taken
+
+    def _release(self) -> None:
         if self._resumable:
             uploads.release_writer(self.session.id, self._id)
         else:

@@ -72,6 +72,7 @@ class Writer(Protocol):
 
 class Driver(Protocol):
     name: str  # filesystem, s3 or memory
+    is_remote: bool  # another machine has the bytes: a call may take its time
     minimum_chunk: int | None  # OCI-Chunk-Min-Length; smaller chunks work, and cost more
 
     def open_writer(self, key: str, offset: int = 0, state: WriterState | None = None) -> Writer:

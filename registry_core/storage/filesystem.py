@@ -31,6 +31,7 @@ _PROBE = ".check"
 
 class FilesystemDriver:
     name = "filesystem"
+    is_remote = False
     minimum_chunk: int | None = None
 
     def __init__(self, root: str) -> None:

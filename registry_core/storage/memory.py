@@ -15,6 +15,7 @@ _PIECE = 256 * 1024
 
 class MemoryDriver:
     name = "memory"
+    is_remote = False
     minimum_chunk: int | None = None
 
     def __init__(self) -> None:

@@ -14,18 +14,19 @@ from typing import Any
 from registry_core.storage.errors import KeyMissing, ObjectDamaged, StorageUnavailable
 from registry_core.storage.finished import FinishedWriter
 from registry_core.storage.paths import PARTS, TAILS, check_key, is_key, owner
-from registry_core.storage.s3_bucket import Bucket
+from registry_core.storage.s3_bucket import TIMEOUT, Bucket
 from registry_core.storage.s3_writer import SMALLEST_PART, S3Writer
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION = re.compile(r"[a-z0-9-]{1,64}")
-_PARAMETERS = {"endpoint", "region", "redirect"}
+_PARAMETERS = {"endpoint", "region", "redirect", "timeout"}
 _SENDERS = 8
 _PER_CALL = 1000
 
 
 class S3Driver:
     name = "s3"
+    is_remote = True
     minimum_chunk: int | None = SMALLEST_PART
 
     def __init__(
@@ -36,8 +37,9 @@ class S3Driver:
         endpoint: str | None = None,
         region: str | None = None,
         redirect: bool = True,
+        timeout: int = TIMEOUT,
     ) -> None:
-        self.bucket = Bucket(bucket, prefix, endpoint=endpoint, region=region)
+        self.bucket = Bucket(bucket, prefix, endpoint=endpoint, region=region, timeout=timeout)
         self.redirect = redirect
         self._lock = threading.Lock()
 
@@ -53,8 +55,14 @@ class S3Driver:
         if parts.fragment or (prefix and not is_key(prefix)):
             raise ValueError("The prefix in the storage URL has letters, digits, '.', '_', '-' and '/' only.")
         options = _options(parts.query)
-        endpoint, region, redirect = _endpoint(options), _region(options), _redirect(options)
-        return cls(parts.netloc, prefix, endpoint=endpoint, region=region, redirect=redirect)
+        return cls(
+            parts.netloc,
+            prefix,
+            endpoint=_endpoint(options),
+            region=_region(options),
+            redirect=_redirect(options),
+            timeout=_timeout(options),
+        )
 
     def open_writer(
         self, key: str, offset: int = 0, state: dict[str, Any] | None = None
@@ -156,7 +164,7 @@ def _options(query: str) -> dict[str, str]:
     pairs = urllib.parse.parse_qsl(query, keep_blank_values=True)
     options = dict(pairs)
     if len(options) != len(pairs) or not options.keys() <= _PARAMETERS:
-        raise ValueError("The storage URL for S3 takes endpoint, region and redirect, each once at most.")
+        raise ValueError("The storage URL for S3 takes endpoint, region, redirect and timeout, each once at most.")
     return options
 
 
@@ -186,3 +194,10 @@ def _redirect(options: dict[str, str]) -> bool:
     if value not in ("true", "false"):
         raise ValueError(f"redirect in the storage URL is true or false, not {value!r}.")
     return value == "true"
+
+
+def _timeout(options: dict[str, str]) -> int:
+    value = options.get("timeout", str(TIMEOUT))
+    if not re.fullmatch(r"[1-9]\d{0,2}", value):
+        raise ValueError(f"timeout in the storage URL is a number of seconds from 1 to 999, not {value!r}.")
+    return int(value)

@@ -15,7 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from registry_core.storage.errors import KeyMissing, ObjectDamaged, StorageError, StorageUnavailable
 
 _PIECE = 256 * 1024
-_CONNECT_SECONDS, _READ_SECONDS, _ATTEMPTS = 5, 60, 3
+TIMEOUT = 60  # seconds without a byte
+_CONNECT_SECONDS, _ATTEMPTS = 5, 3
 _CONNECTIONS = 32
 _MISSING = {"NoSuchKey", "NotFound", "404"}
 _NO_SUCH_RANGE = {"InvalidRange", "416"}
@@ -30,8 +31,16 @@ _TYPE = "application/octet-stream"
 class Bucket:
     """One bucket below one prefix: names go in and come out without it."""
 
-    def __init__(self, bucket: str, prefix: str, *, endpoint: str | None, region: str | None) -> None:
-        self.bucket, self.endpoint, self.region = bucket, endpoint, region
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        endpoint: str | None,
+        region: str | None,
+        timeout: int = TIMEOUT,
+    ) -> None:
+        self.bucket, self.endpoint, self.region, self._timeout = bucket, endpoint, region, timeout
         self._prefix = f"{prefix}/" if prefix else ""
         self._lock = threading.Lock()
 
@@ -51,8 +60,8 @@ class Bucket:
         config = Config(
             signature_version="s3v4",
             s3={"addressing_style": "path" if self.endpoint else "auto"},
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
+            connect_timeout=min(_CONNECT_SECONDS, self._timeout),
+            read_timeout=self._timeout,
             retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
             max_pool_connections=_CONNECTIONS,
             # Stores other than AWS refuse the trailing checksums that botocore would add unasked.

@@ -135,7 +135,8 @@ class S3Writer:
         self.close()
 
     def close(self) -> None:
-        self._spool.close()
+        with contextlib.suppress(OSError):  # a full disk has no room for the rest of it
+            self._spool.close()
 
     # A request that is cancelled between two calls, and one whose state names what is gone.
     __del__ = close
@@ -165,10 +166,12 @@ class S3Writer:
         with self._falling_back():
             try:
                 self._spool.write(piece)
+                self._spool.flush()  # what fails later, at a seek or a close, would have no name
             except OSError as error:
                 raise StorageUnavailable(
-                    f"The spool of an upload cannot be written: {error.strerror}.",
+                    f"The spool of uploads in {tempfile.gettempdir()} cannot be written: {error.strerror}.",
                     full=error.errno in (errno.ENOSPC, errno.EDQUOT),
+                    component="spool for uploads",
                 ) from error
         self._spooled += len(piece)
 
