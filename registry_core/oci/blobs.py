@@ -6,13 +6,15 @@ import asyncio
 import logging
 import os
 import re
+import stat
+import time
 from collections.abc import Iterator
 
 from registry_core import deletions, errors, hooks, lookups, metrics, uploads
 from registry_core.digests import parse_digest
 from registry_core.oci.request import Header, Request
 from registry_core.references import RepositoryName
-from registry_core.storage.driver import KeyMissing
+from registry_core.storage.driver import KeyMissing, StorageError
 from registry_core.store import driver
 from registry_core.threads import in_store, in_thread
 
@@ -21,6 +23,8 @@ log = logging.getLogger("breakwater.oci")
 OCTETS = "application/octet-stream"
 PRESIGNED_SECONDS = 300
 PIECE = 64 << 10
+PATIENCE = 2.0  # seconds for a look at a remote store
+SEEN = 10_000
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 # A pusher's lease that has less than this left is renewed when a HEAD tells it that the blob is here.
 _HALF = uploads.LEASE / 2
@@ -74,6 +78,8 @@ async def _held_for_push(
 async def _send(request: Request, blob: lookups.StoredBlob, headers: list[Header]) -> None:
     store = driver()
     path = store.local_path(blob.key)
+    if path is None:
+        await _look_at_remote(blob)
     if path is None and request.method == "GET":
         url = store.presigned_url(blob.key, seconds=PRESIGNED_SECONDS, content_type=OCTETS)
         if url is not None:
@@ -120,10 +126,39 @@ def _fault(blob: lookups.StoredBlob) -> str:
     if path is None:
         return ""
     try:
-        found = os.stat(path).st_size
+        # Opened, since a file may be there and not be readable; without waiting for a pipe, or following a link.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as e:
         return str(e)
-    return "" if found == blob.size else f"{found} of {blob.size} bytes"
+    if not stat.S_ISREG(status.st_mode):
+        return "no file"
+    return "" if status.st_size == blob.size else f"{status.st_size} of {blob.size} bytes"
+
+
+# Objects of a remote store that were there in full, and when; a client that is sent there would only hear of a 404.
+_seen: dict[str, float] = {}
+
+
+async def _look_at_remote(blob: lookups.StoredBlob) -> None:
+    """Once in a while: it costs a call. A store that does not answer soon is for the client to wait for."""
+    now = time.monotonic()
+    if now - _seen.get(blob.key, float("-inf")) < PRESIGNED_SECONDS:
+        return
+    try:
+        found = await asyncio.wait_for(asyncio.shield(in_store(driver().size, blob.key)), PATIENCE)
+    except KeyMissing as e:
+        raise _damaged(blob, "absent") from e
+    except (StorageError, TimeoutError):
+        return
+    if found != blob.size:
+        raise _damaged(blob, f"{found} of {blob.size} bytes")
+    if len(_seen) >= SEEN:
+        _seen.clear()
+    _seen[blob.key] = now
 
 
 def _damaged(blob: lookups.StoredBlob, what: str) -> errors.Damaged:
