@@ -115,8 +115,8 @@ def _lock_names(
     """digest → id of the artifacts of this repository that the manifest is or names; they stay until commit.
 
     The digest's own name is locked alone and those it refers to shared, so that a subject and its referrer, or a child
-    and its index, arriving together, cannot miss each other. A tag's name is locked alone, too: one that is not there yet has
-    no row to lock, and its history would tell of two beginnings.
+    and its index, arriving together, cannot miss each other. A tag's name is locked alone, too: where there is no tag
+    yet there is no row to lock, and the history would tell of two beginnings.
     """
     own = str(manifest.digest)
     named = [str(d.digest) for d in manifest.children]
@@ -126,8 +126,8 @@ def _lock_names(
     keys = sorted({*alone, *name_keys(repository_id, named)})
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT CASE WHEN key = ANY(%s) THEN pg_advisory_xact_lock(key) ELSE pg_advisory_xact_lock_shared(key) END "
-            "FROM unnest(%s::bigint[]) AS key",
+            "SELECT CASE WHEN key = ANY(%s) THEN pg_advisory_xact_lock(key) "
+            "ELSE pg_advisory_xact_lock_shared(key) END FROM unnest(%s::bigint[]) AS key",
             [alone, keys],
         )
         if tags:

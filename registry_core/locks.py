@@ -1,7 +1,7 @@
 """How writers of content stay out of each other's way.
 
-Lock order everywhere: repository, names of digests and tags (advisory), tag, artifacts by id, blobs by id, ledger pairs by
-digest, quota row last. What PostgreSQL still breaks off is tried again (design 3, Locks).
+Lock order everywhere: repository, names of digests and tags (advisory), tag, artifacts by id, blobs by id, ledger pairs
+by digest, quota row last. What PostgreSQL still breaks off is tried again (design 3, Locks).
 """
 
 from __future__ import annotations

@@ -117,8 +117,8 @@ async def find_manifest(namespace_id: int, path: str, reference: str) -> Stored 
     by_digest = is_digest(reference)
     key = (str(namespace_id), path, reference)
     version = versions.read(versions.slot(namespace_id, path))
-    # A digest's manifest never changes; a tag's does, and other hosts' pushes do not ring here.
-    if (by_digest or presence.is_alone()) and (known := _manifests.find(key, version)) is not None:
+    # What other hosts push and delete does not ring here: an absent digest may have come, a present one may be gone.
+    if presence.is_alone() and (known := _manifests.find(key, version)) is not None:
         if known[0] is None:
             return None
         if (stored := _payloads.find(known[0])) is not None:
@@ -152,7 +152,7 @@ async def find_blob(
     version = versions.read(versions.slot(namespace_id, path))
     shared, own = (str(namespace_id), path, digest), (str(namespace_id), path, digest, principal)
     known = _blobs.find(shared, version) or _blobs.find(own, version)
-    if known is not None and not ask:
+    if known is not None and not ask and presence.is_alone():
         return known[0]
     row = await hot_reads.fetchrow(_BLOB, namespace_id, path, digest, principal)
     blob = None if row is None else StoredBlob(*row)

@@ -1,5 +1,5 @@
-"""Fifty clients move one tag at once, over HTTP and two web processes: nobody is refused, every move is told of once, and
-no read is older than what had been acknowledged before it (design 3: one row lock, the last writer wins)."""
+"""Fifty clients move one tag at once, over HTTP and two web processes: nobody is refused, every move is told of once,
+and no read is older than what had been acknowledged before it (design 3: one row lock, the last writer wins)."""
 
 from __future__ import annotations
 
