@@ -134,6 +134,8 @@ class Transfer:
         try:
             bring()
         except StorageError as e:
+            # What was kept is lost then: a session that stands would promise it, and scrub would miss it.
+            self._resumable &= not isinstance(e, NotDurable)
             self._failure = e
             self._close()
 
