@@ -21,6 +21,7 @@ from a2wsgi import WSGIMiddleware  # noqa: E402
 from django.core.handlers.wsgi import WSGIHandler  # noqa: E402
 
 from config import edge  # noqa: E402
+from registry_core import epochs, errors, patience  # noqa: E402
 from registry_core.oci import background  # noqa: E402
 from registry_core.oci.app import app as oci  # noqa: E402
 from registry_core.oci.request import PATIENCE_BYTES  # noqa: E402
@@ -34,6 +35,8 @@ MAX_BODY = 8 << 20
 IDLE = 60.0
 THREADS = 4
 WAITING = 256  # requests that may queue for the threads; beyond it a client is told to come back
+# Answered without the database, or to say that it is away.
+_ALWAYS = (b"/api/v2.0/health", b"/api/v2.0/ping")
 
 
 class _RawUri:
@@ -78,6 +81,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
+            patience.install()
             tasks = await background.start("web")
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
@@ -98,12 +102,16 @@ async def _rest(scope: Scope, receive: Receive, send: Send) -> None:
         return
     _under_way += 1
     try:
+        if not scope["raw_path"].startswith(_ALWAYS) and epochs.age() > epochs.STALE:
+            await epochs.refresh()  # no thread waits for a database that does not answer here
         body = await _body(receive)
         if body is None:
             await _refuse(scope, send, 413, "REQUEST_ENTITY_TOO_LARGE", f"a body may hold {MAX_BODY} bytes")
             return
         scope["headers"] = [*_without_length(scope["headers"]), (b"content-length", str(len(body)).encode())]
         await _django(scope, _replay(body), send)  # type: ignore[arg-type]
+    except errors.Unavailable:
+        await _refuse(scope, send, 503, "UNKNOWN", "internal server error")  # as api.errors masks it
     except TimeoutError:
         await _refuse(scope, send, 408, "REQUEST_TIMEOUT", f"no byte of the body came for {IDLE:.0f} seconds")
     except ConnectionError:

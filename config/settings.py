@@ -38,6 +38,10 @@ if not SECRET_KEY:
     )
 
 
+# A machine that went away without a word is noticed within a minute; libpq would wait for hours.
+_GONE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+
+
 def _database(url: str) -> dict[str, Any]:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("postgres", "postgresql") or not parts.path.strip("/"):
@@ -53,7 +57,7 @@ def _database(url: str) -> dict[str, Any]:
         "PORT": str(parts.port or ""),
         "CONN_MAX_AGE": None,
         "DISABLE_SERVER_SIDE_CURSORS": pgbouncer,
-        "OPTIONS": {"connect_timeout": 5, "application_name": "breakwater", **query},
+        "OPTIONS": {"connect_timeout": 5, "application_name": "breakwater", **_GONE, **query},
     }
 
 
@@ -104,6 +108,11 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_CONCURRENCY = env_int("BREAKWATER_JOB_THREADS", 4, minimum=1)
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# For ever: a worker that gives Redis up would be one that never comes back.
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+# A Redis that hangs fails like one that is gone; nothing rings while the scheduler waits for it. Longer than the
+# seconds that a worker lets Redis wait for the next message.
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 5, "socket_timeout": 15, "socket_keepalive": True}
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "registry_core.tasks.sweep", "schedule": 5.0, "options": {"expires": 5}},
     "look-ahead": {"task": "registry_core.tasks.look_ahead", "schedule": 21600.0, "options": {"expires": 3600}},

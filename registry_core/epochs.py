@@ -12,7 +12,7 @@ import time
 
 from django.db import connection, transaction
 
-from registry_core import hot_reads, versions
+from registry_core import errors, hot_reads, versions
 
 PERIOD = 1.0
 STALE = 4.0
@@ -25,6 +25,7 @@ ON CONFLICT (subject) DO UPDATE SET seq = excluded.seq, changed_at = excluded.ch
 """
 _SINCE = "SELECT subject, seq FROM registry_core_epochchange WHERE seq > $1"
 _LOCK = 0x42570001
+_SILENT = "the database does not answer; try again"
 
 
 def raise_epoch(*subjects: str) -> None:
@@ -50,7 +51,7 @@ class _Known:
     def __init__(self) -> None:
         self.changes: dict[str, int] = {}
         self.seq = 0
-        self.read_at = float("-inf")
+        self.read_at = self.failed_at = float("-inf")
         self.bell: int | None = None
 
 
@@ -72,15 +73,28 @@ def is_fresh() -> bool:
     return _known.bell == versions.read(versions.EPOCHS) and time.monotonic() - _known.read_at < STALE
 
 
+def age() -> float:
+    """Seconds since the last good read began: small as long as PostgreSQL answers."""
+    return time.monotonic() - _known.read_at
+
+
 async def refresh() -> None:
     """Read what changed; errors.Unavailable when PostgreSQL does not answer."""
     asked = time.monotonic()
     async with _reading:
-        # Everybody hears the bell at once: whoever waited here takes what was read meanwhile.
+        # Everybody hears the bell at once: whoever waited here takes what was read meanwhile. And nobody waits again
+        # for what others have just waited for in vain: the last of a hundred would be told minutes later.
         if _known.read_at >= asked and is_fresh():
             return
+        if _known.failed_at >= asked:
+            raise errors.Unavailable(_SILENT, {"component": "database"})
         started, bell = time.monotonic(), versions.read(versions.EPOCHS)
-        for row in await hot_reads.fetch(_SINCE, _known.seq):
+        try:
+            rows = await hot_reads.fetch(_SINCE, _known.seq)
+        except errors.Unavailable:
+            _known.failed_at = time.monotonic()
+            raise
+        for row in rows:
             _known.changes[row["subject"]] = row["seq"]
             _known.seq = max(_known.seq, row["seq"])
         _known.read_at, _known.bell = started, bell

@@ -70,9 +70,8 @@ async def _run(method: str, sql: str, args: tuple[Any, ...]) -> Any:
     """One statement; a lost connection is tried once more, since a read can be repeated."""
     for attempt in (1, 2):
         try:
-            pool = await _pool()
-            async with asyncio.timeout(TIMEOUT), pool.acquire() as connection:
-                return await getattr(connection, method)(sql, *args)
+            async with asyncio.timeout(TIMEOUT):
+                return await _ask(await _pool(), method, sql, args)
         except _LOST as e:
             if attempt == 2:
                 raise _unavailable(e) from e
@@ -81,6 +80,18 @@ async def _run(method: str, sql: str, args: tuple[Any, ...]) -> Any:
         except (TimeoutError, OSError, asyncpg.InsufficientResourcesError, asyncpg.PostgresSystemError) as e:
             raise _unavailable(e) from e
     raise AssertionError
+
+
+async def _ask(pool: asyncpg.Pool, method: str, sql: str, args: tuple[Any, ...]) -> Any:
+    connection = await pool.acquire()
+    try:
+        return await getattr(connection, method)(sql, *args)
+    except asyncio.CancelledError:
+        # asyncpg would ask the server to stop, and wait without end for one that hangs to agree.
+        connection.terminate()
+        raise
+    finally:
+        await pool.release(connection)
 
 
 def _unavailable(cause: BaseException) -> errors.Unavailable:

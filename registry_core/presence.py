@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 import uuid
 
+from django.db.models.functions import Now
+
 from registry_core import epochs, hot_reads, versions
+from registry_core.models import Heartbeat
 
 LIVE = 30.0  # seconds after its last heartbeat for which a process counts as living
 SETTLE = epochs.STALE + 0.5  # a new host waits so long before it serves: by then every other host knows of it
@@ -36,6 +39,18 @@ async def beat(role: str, *, flushed: bool = False) -> int:
         _settled_at = time.monotonic() + SETTLE
     _known_at = started
     return _others
+
+
+def beat_from_thread(role: str) -> None:
+    """`beat` of a process that serves nobody: it has no pulls to write, and asks nothing about others."""
+    row = Heartbeat(process=_PROCESS, host=versions.host_id(), role=role, seen_at=Now(), flushed_at=Now())
+    Heartbeat.objects.bulk_create(
+        [row], update_conflicts=True, unique_fields=["process"], update_fields=["seen_at", "flushed_at"]
+    )
+
+
+def leave_from_thread() -> None:
+    Heartbeat.objects.filter(process=_PROCESS).delete()
 
 
 async def leave() -> None:

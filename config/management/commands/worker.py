@@ -10,8 +10,10 @@ from typing import Any
 from celery import Celery, signals
 from celery.beat import Scheduler, Service
 from django.core.management.base import BaseCommand
+from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from config.celery import app
+from registry_core import presence
 
 
 class Command(BaseCommand):
@@ -40,7 +42,8 @@ class Command(BaseCommand):
             without_mingle=True,
             without_heartbeat=True,
         )
-        with scheduler_thread(app) if options["with_scheduler"] else contextlib.nullcontext():
+        scheduler = scheduler_thread(app) if options["with_scheduler"] else contextlib.nullcontext()
+        with scheduler, heartbeat_thread():
             worker.start()
         sys.exit(worker.exitcode or 0)
 
@@ -65,3 +68,26 @@ def scheduler_thread(celery: Celery) -> Iterator[None]:
         yield
     finally:
         service.stop(wait=True)
+
+
+@contextlib.contextmanager
+def heartbeat_thread() -> Iterator[None]:
+    """Says that a worker lives, whatever its jobs and Redis do; while PostgreSQL is away, nothing."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.is_set():
+            with contextlib.suppress(DatabaseError, InterfaceError):
+                presence.beat_from_thread("worker")
+            close_old_connections()
+            over.wait(presence.LIVE / 3)
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(1.0)
+        with contextlib.suppress(DatabaseError, InterfaceError):
+            presence.leave_from_thread()
