@@ -20,8 +20,8 @@ from tests import ledger
 from tests.components import process
 from tests.components.breakwater import Breakwater, Credentials
 from tests.content import MANIFEST, digest_of
-from tests.faults.sites import Site, own_postgres
 from tests.faults.load import Load
+from tests.faults.sites import Site, own_postgres
 from tests.reporting import Report
 from tests.server import Image, new_image
 
