@@ -22,12 +22,17 @@ http {{
     scgi_temp_path {directory}/scgi;
     uwsgi_temp_path {directory}/uwsgi;
     sendfile on;
+    upstream registry {{
+        server {upstream};
+        {keepalive}
+    }}
     server {{
         listen 127.0.0.1:{port};
         client_max_body_size 0;
         location / {{
-            proxy_pass http://{upstream};
+            proxy_pass http://registry;
             proxy_http_version 1.1;
+            {connection}
             proxy_request_buffering off;
             proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
@@ -53,7 +58,8 @@ class Nginx:
         self.host = f"127.0.0.1:{port}"
         self.pid = 0
 
-    def start(self, upstream: str, storage: pathlib.Path) -> None:
+    def start(self, upstream: str, storage: pathlib.Path, *, keepalive: bool = False) -> None:
+        """`keepalive`: connections to the registry are used again, by requests of whichever client comes next."""
         program = require_program("nginx", package="nginx-light", path="/usr/sbin:/usr/bin:/usr/local/sbin")
         self.directory.mkdir(parents=True, exist_ok=True)
         configuration = self.directory / "nginx.conf"
@@ -61,7 +67,13 @@ class Nginx:
         user = "user root;" if self.directory.owner() == "root" else ""
         configuration.write_text(
             _CONFIGURATION.format(
-                directory=self.directory, port=self.port, upstream=upstream, storage=storage, user=user
+                directory=self.directory,
+                port=self.port,
+                upstream=upstream,
+                storage=storage,
+                user=user,
+                keepalive="keepalive 4;" if keepalive else "",
+                connection='proxy_set_header Connection "";' if keepalive else "",
             )
         )
         server = process.start([program, "-c", configuration], self.directory, name="nginx-started")

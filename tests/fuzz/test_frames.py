@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 import pytest
@@ -14,16 +15,14 @@ from tests.reporting import Report
 
 
 def test_lies(world: World, report: Report) -> None:
-    line = Line(world.server.port)
-
     def examine(said: list[Said]) -> None:
         world.ensure_sessions(line)
         heard = world.talk("frames", [one.text for one in said], [one.methods for one in said])
         for one, answers in zip(said, heard, strict=True):
             assert len(answers) <= max(1, one.text.upper().count(b"HTTP/")), (one, answers)
 
-    fuzz("frames", frames(), examine, batch=40)
-    line.close()
+    with contextlib.closing(Line(world.port)) as line:
+        fuzz("frames", frames(), examine, batch=40)
     report(f"seed {SEED}; each connection lies about a frame")
     for text in world.tally.lines():
         report(text)
@@ -60,9 +59,8 @@ def test_a_frame_that_breaks_amid_the_body_is_a_fault_of_the_client(
     world: World, target: bytes, trailer: bytes
 ) -> None:
     """Once answered with 500: the application took it for a client that is gone, and said nothing."""
-    line = Line(world.server.port)
-    world.ensure_sessions(line)
-    line.close()
+    with contextlib.closing(Line(world.port)) as line:
+        world.ensure_sessions(line)
     head = b"%s HTTP/1.1\r\nHost: <<host>>\r\nAuthorization: <<basic>>\r\nTransfer-Encoding: chunked\r\n\r\n"
     (heard,) = talk(world.server.port, [world.resolve(head % target + b"2\r\n{}\r\n0\r\n%s\r\n" % trailer)])
     (answer,) = read_answers(heard, [b"POST"])
