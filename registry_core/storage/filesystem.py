@@ -73,7 +73,7 @@ class FilesystemDriver:
 
     def size(self, key: str) -> int:
         with self._found(key) as path:
-            status = os.stat(path)
+            status = os.lstat(path)
             if not stat.S_ISREG(status.st_mode):
                 raise KeyMissing(key)
             return status.st_size
@@ -322,9 +322,23 @@ def _remove(path: str) -> bool:
 
 
 def _pieces(path: str, start: int, length: int | None) -> Generator[bytes]:
-    with open(path, "rb", buffering=0) as file:
+    with open(path, "rb", buffering=0, opener=_open_regular) as file:
         yield b""
         yield from _rest_of(file, start, length)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """A link, a pipe or a directory is none of our objects: nobody waits for it or follows it."""
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise FileNotFoundError(error.errno, "a link", path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, "no regular file", path)
+    return descriptor
 
 
 def _rest_of(file: io.FileIO, start: int, length: int | None) -> Generator[bytes]:

@@ -195,7 +195,7 @@ def test_a_store_that_stalls_holds_up_nobody_else(
         while len(stalled) < 10:
             assert time.monotonic() < deadline, f"{len(stalled)} of 10 pushes have reached S3"
             time.sleep(0.02)
-        asked = [
+        asked: list[Callable[[], httpx.Response]] = [
             lambda: repository.get("manifests/v1"),
             lambda: repository.put_manifest(image.payload, f"t{secrets.token_hex(2)}"),
             lambda: repository.head(f"blobs/{digest_of(image.config)}"),

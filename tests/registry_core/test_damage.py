@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pathlib
 
 import httpx
 import pytest
 
 from tests import ledger
+from tests.components.availability import require_program
+from tests.components.postgres import Postgres
+from tests.components.valkey import Valkey
 from tests.content import absent_digest, digest_of, new_bytes
-from tests.server import ADMIN, Image, Pair, Repository, Server, assert_refused
+from tests.server import ADMIN, WEB, Image, Pair, Repository, Server, assert_refused
 
 
 def file_of(server: Server, data: bytes) -> pathlib.Path:
@@ -26,6 +31,15 @@ def damage(file: pathlib.Path, how: str) -> None:
             file.write_bytes(file.read_bytes()[:-1])
         case "longer":
             file.write_bytes(file.read_bytes() + b"x")
+        case "a directory":
+            file.unlink()
+            file.mkdir()
+        case "a pipe":
+            file.unlink()
+            os.mkfifo(file)
+        case "a link":
+            file.rename(file.with_name(f".{file.name}"))
+            file.symlink_to(f".{file.name}")
         case "rotten":
             content = bytearray(file.read_bytes())
             content[5] ^= 1
@@ -51,7 +65,7 @@ def reader(server: Server, repository: Repository, puller: Pair) -> Repository:
     return server.repository(repository.name, puller)
 
 
-@pytest.mark.parametrize("how", ["removed", "cut short", "longer"])
+@pytest.mark.parametrize("how", ["removed", "cut short", "longer", "a directory", "a pipe", "a link"])
 def test_a_damaged_file_is_our_fault_until_a_push_heals_it(
     server: Server, repository: Repository, reader: Repository, image: Image, robot: Pair, how: str
 ) -> None:
@@ -72,7 +86,8 @@ def test_a_damaged_file_is_our_fault_until_a_push_heals_it(
     assert "stored object damaged" in server.log
 
     key = str(file.relative_to(server.storage))
-    assert [f[:2] for f in server.scrub()] == [["missing" if how == "removed" else "short", key]]
+    kind = "short" if how in ("cut short", "longer") else "missing"
+    assert [f[:2] for f in server.scrub(100 if kind == "missing" else 0)] == [[kind, key]]
     assert reader.get(path).status_code == 500
     # A pusher is invited to send the bytes again, and a mount of them becomes an upload.
     assert repository.head(path).status_code == 404
@@ -82,8 +97,62 @@ def test_a_damaged_file_is_our_fault_until_a_push_heals_it(
     for place in (repository, reader, other):
         place.assert_holds(image, "v1")
         assert place.head(path).status_code == 200
+    if how == "a directory":
+        file.rmdir()
     server.collect()
     assert not file.exists()
+    file.with_name(f".{file.name}").unlink(missing_ok=True)
+    assert server.scrub() == []
+
+
+def test_a_file_that_may_not_be_read_is_our_fault(postgres: Postgres, valkey: Valkey) -> None:
+    """Even by root: the web process does without the capabilities that let it read everything."""
+    program = require_program("setpriv", package="util-linux")
+    without = "-dac_override,-dac_read_search"
+    server = Server(
+        postgres, valkey.url(60), [program, f"--bounding-set={without}", f"--inh-caps={without}", *WEB]
+    )
+    server.start()
+    try:
+        project = server.create_project()
+        repository = server.repository(f"{project}/app", server.create_robot(project))
+        data = new_bytes(1000)
+        path = f"blobs/{repository.push_blob(data)}"
+        file_of(server, data).chmod(0)
+        for headers in ({}, {"Range": "bytes=0-9"}):
+            assert_refused(repository.get(path, headers=headers), 500, "UNKNOWN", digest=digest_of(data))
+        assert repository.head(path).status_code == 500
+        assert "Permission denied" in server.log
+        file_of(server, data).chmod(0o440)
+        assert repository.get(path).content == data
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("span", ["", "bytes=10-"])
+def test_a_file_cut_short_amid_an_answer_is_no_whole_answer(
+    server: Server, repository: Repository, robot: Pair, span: str
+) -> None:
+    """Its length has been promised by then: the client must see that bytes are missing."""
+    data = new_bytes(48 << 20)
+    digest = repository.push_blob(data)
+    headers = {"Range": span} if span else {}
+    target = f"/v2/{repository.name}/blobs/{digest}"
+    with server.unfinished("GET", target, robot, b"", **headers) as connection:
+        head = connection.recv(4096)
+        assert b" 206 " in head.partition(b"\r\n")[0] if span else b" 200 " in head.partition(b"\r\n")[0]
+        file = file_of(server, data)
+        file.chmod(0o640)
+        os.truncate(file, 1 << 20)
+        received = len(head.partition(b"\r\n\r\n")[2])
+        with contextlib.suppress(ConnectionResetError):
+            while piece := connection.recv(1 << 20):  # ends: the server closes, though it might keep alive
+                received += len(piece)
+    assert received < len(data) - 10
+    repository.delete(f"blobs/{digest}")
+    assert [f[0] for f in server.scrub()] == ["short"]
+    repository.push_blob(data)
+    server.collect()
     assert server.scrub() == []
 
 
