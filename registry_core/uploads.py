@@ -209,9 +209,11 @@ def commit_upload(
     with connection.cursor() as cursor:
         # The blob's name is held until commit, so that a manifest which is accepted without it cannot miss it.
         cursor.execute(
-            "DELETE FROM registry_core_upload WHERE id = %s AND writer = %s "
-            "RETURNING repository_id, pg_advisory_xact_lock_shared(%s)",
-            [session.id, writer, *name_keys(session.repository_id, [digest])],
+            # The repository first, as everywhere: who deletes it takes its uploads after it.
+            "WITH r AS MATERIALIZED (SELECT id FROM registry_core_repository WHERE id = %s FOR KEY SHARE) "
+            "DELETE FROM registry_core_upload u USING r WHERE u.repository_id = r.id AND u.id = %s AND u.writer = %s "
+            "RETURNING u.repository_id, pg_advisory_xact_lock_shared(%s)",
+            [session.repository_id, session.id, writer, *name_keys(session.repository_id, [digest])],
         )
         if cursor.fetchone() is None:
             raise _lost(cursor, session.id)

@@ -110,6 +110,23 @@ def collect() -> dict[str, int]:
     return {"blobs": freed.blobs, "objects": freed.objects, "bytes": freed.bytes}
 
 
+def end_leases(digest: str) -> None:
+    """As if 24 hours had passed for this blob: the clock is in the rows."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE registry_core_repositoryblob SET leased_until = now() - interval '1 second' WHERE id IN "
+            "(SELECT l.id FROM registry_core_repositoryblob l JOIN registry_core_blob b ON b.id = l.blob_id "
+            "WHERE b.digest = %s FOR UPDATE OF l SKIP LOCKED)",
+            [digest],
+        )
+        cursor.execute(
+            "UPDATE registry_core_collectorcandidate SET due_at = now() WHERE id IN "
+            "(SELECT c.id FROM registry_core_collectorcandidate c JOIN registry_core_blob b ON b.id = c.blob_id "
+            "WHERE b.digest = %s FOR UPDATE OF c SKIP LOCKED)",
+            [digest],
+        )
+
+
 def collect_blobs() -> int:
     return gc.collect_blobs()
 
@@ -153,7 +170,7 @@ DEEDS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
         push_blob, put_manifest, mount, delete_blob, delete_artifact, delete_tag, delete_repository, add_tag, collect,
-        collect_blobs, scrubbed, configure, sign, each, select, backend,
+        collect_blobs, end_leases, scrubbed, configure, sign, each, select, backend,
     )
 }  # fmt: skip
 
