@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import pathlib
 import time
 from collections.abc import Iterator
@@ -88,3 +90,20 @@ def test_nobody_reaches_the_files_past_the_registry(registry: Breakwater, pushed
     assert files
     key = files[0].relative_to(registry.home / "storage")
     assert httpx.get(f"{registry.url}/stored/{key}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/v2/{p}%2fapp/manifests/v1", "/v2/{p}//app/manifests/v1", "/v2/{p}/./app/manifests/v1",
+     "/v2/{p}/x/../app/manifests/v1", "/v2/{p}/%2e%2e/{p}/app/manifests/v1", "/v2/{p}/app;x/manifests/v1",
+     "/v2/{p}/App/manifests/v1", "/v2/{p}/a%252fb/manifests/v1"],
+)  # fmt: skip
+def test_an_odd_path_reaches_the_registry_as_it_was_written(project: Project, nginx: Nginx, target: str) -> None:
+    """nginx tidies what it compares with its locations, not what it hands on: the refusal is the registry's."""
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=30)
+    connection.putrequest("GET", target.format(p=project.name), skip_accept_encoding=True)
+    connection.endheaders()
+    answer = connection.getresponse()
+    body = json.loads(answer.read())
+    connection.close()
+    assert (answer.status, body["errors"][0]["code"]) == (400, "NAME_INVALID")

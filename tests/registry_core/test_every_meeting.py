@@ -15,7 +15,7 @@ import pytest
 from tests.components.postgres import Postgres
 from tests.content import INDEX, digest_of
 from tests.registry_core import test_races
-from tests.registry_core.test_races import DEEDS, FAIR, MEETINGS, Order, Scene, Stage, race
+from tests.registry_core.test_races import DEEDS, FAIR, MEETINGS, Order, Plan, Scene, Stage, race
 from tests.reporting import Report
 from tests.steps import Actor, Refused
 
@@ -62,13 +62,17 @@ def no_deadlock(stage: Stage, postgres: Postgres) -> Iterator[None]:
     )[:12000]
 
 
+def meeting(one: str, other: str) -> Plan:
+    return lambda s: (s.pushed, MOVES[one](s), MOVES[other](s))
+
+
 @pytest.mark.parametrize("chosen", range(8))
 def test_every_pair_of_moves_meets_after_every_statement(stage: Stage, report: Report, chosen: int) -> None:
     outcomes: Counter[tuple[str, str]] = Counter()
     pairs = PAIRS[chosen::8]
     for one, other in pairs:
         print(one, "meets", other)  # the last one is the one that failed
-        found = race(stage, lambda s, one=one, other=other: (s.pushed, MOVES[one](s), MOVES[other](s)))
+        found = race(stage, meeting(one, other))
         outcomes.update(found)
     assert stage.rows(HISTORY) == []
     report(

@@ -49,9 +49,11 @@ def test_of_two_hosts_that_start_at_one_moment_one_sees_the_other(
             )
             for name in ("one", "other")
         ]  # fmt: skip
-        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        while cursor.execute(waiting) or cursor.fetchone() != (2,):
+        held: tuple[int, ...] | None = None
+        while held != (2,):
             assert [host.poll() for host in hosts] == [None, None]
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            held = cursor.fetchone()
         cursor.execute("SELECT pg_advisory_unlock(%s)", [GATE])
     seen = [int(host.communicate(timeout=30)[0].splitlines()[-1]) for host in hosts]
     watcher.close()
