@@ -7,6 +7,8 @@ import json
 import os
 import secrets
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -197,3 +199,21 @@ def test_a_log_that_cannot_begin_another_file_goes_on_in_the_old_one(
     small.make_room()
     stream.child_line("web", "room")
     assert json.loads((small.path / "log").read_text())["message"] == "room"
+
+
+def test_a_map_without_room_on_the_disk_is_a_host_of_its_own(small: Disk) -> None:
+    """A page that is first touched on a full disk would end the process (SIGBUS)."""
+    program = (
+        "import django; django.setup()\n"
+        "from registry_core import versions\n"
+        "for slot in range(0, versions.SLOTS, 256): versions.ring(slot)\n"
+        "print(versions.host_id())\n"
+    )
+    command = [*small.enter, sys.executable, "-c", program]
+    environment = {
+        **os.environ, "BREAKWATER_RUN_DIR": str(small.mount_point), "DJANGO_SETTINGS_MODULE": "config.settings"
+    }  # fmt: skip
+    small.fill(leave=8192)
+    done = [subprocess.run(command, env=environment, check=False, capture_output=True, text=True) for _ in "12"]
+    assert [d.returncode for d in done] == [0, 0], done[0].stderr
+    assert done[0].stdout.splitlines()[-1] != done[1].stdout.splitlines()[-1]
