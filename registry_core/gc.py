@@ -176,7 +176,8 @@ def _drop_leftovers() -> None:
         cursor.execute("DELETE FROM registry_core_heartbeat WHERE seen_at < now() - interval '1 day'")
         # From the front only: the oldest rows have the lowest ids, and looking at BATCH of them costs the same always.
         cursor.execute(
-            "DELETE FROM registry_core_eventoutbox WHERE id IN (SELECT id FROM registry_core_eventoutbox "
-            "ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED) AND occurred_at < now() - %s * interval '1 second'",
+            "DELETE FROM registry_core_eventoutbox WHERE id IN (SELECT id FROM (SELECT id, occurred_at "
+            "FROM registry_core_eventoutbox ORDER BY id LIMIT %s) AS front "
+            "WHERE occurred_at < now() - %s * interval '1 second')",
             [BATCH, EVENT_KEPT],
         )

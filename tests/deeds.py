@@ -145,6 +145,30 @@ def sign(claims: dict[str, Any]) -> str:
     return tokens.sign(claims, key.private, key.kid)
 
 
+EXPLAINED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
+
+
+def touched(deed: str, arguments: list[Any]) -> list[tuple[str, int]]:
+    """Do it; each of its statements with the pages that PostgreSQL looks at for it."""
+    found: list[tuple[str, int]] = []
+
+    def explain(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+        before, _, statement = sql.rpartition(";")
+        if connection.in_atomic_block and statement.split()[0] in EXPLAINED:
+            with connection.connection.cursor() as cursor:
+                cursor.execute("SAVEPOINT explained")
+                cursor.execute(f"{before};EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", params)
+                plan = cursor.fetchone()[0][0]["Plan"]
+                cursor.execute("ROLLBACK TO explained")
+                cursor.execute("RELEASE explained")
+            found.append((sql, plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(explain):
+        DEEDS[deed](*arguments)
+    return found
+
+
 def each(orders: list[list[Any]]) -> None:
     """Several in one go; what is refused stops the rest."""
     for deed, *arguments in orders:
@@ -170,7 +194,7 @@ DEEDS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
         push_blob, put_manifest, mount, delete_blob, delete_artifact, delete_tag, delete_repository, add_tag, collect,
-        collect_blobs, end_leases, scrubbed, configure, sign, each, select, backend,
+        collect_blobs, end_leases, scrubbed, configure, sign, touched, each, select, backend,
     )
 }  # fmt: skip
 

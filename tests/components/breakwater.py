@@ -122,14 +122,17 @@ class Breakwater:
         self.stop()
         process.remove_home(self.home)
 
+    def given_to_children(self) -> dict[str, str]:
+        """The environment of web and worker; the database's address is in it."""
+        worker = next(pid for pid in process.descendants(self.pid) if "manage.py\0worker" in arguments_of(pid))
+        return dict(_environment_of(worker))
+
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A management command beside the running registry, in the environment of its children."""
-        worker = next(pid for pid in process.descendants(self.pid) if "manage.py\0worker" in arguments_of(pid))
-        environment = dict(_environment_of(worker))
         return subprocess.run(
             [*self.within, sys.executable, "manage.py", *arguments],
             cwd=ROOT,
-            env=environment,
+            env=self.given_to_children(),
             check=False,
             capture_output=True,
             text=True,

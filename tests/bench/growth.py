@@ -1,0 +1,254 @@
+"""Growth: what an operation costs among 100, 10,000 and 1,000,000 tags, in one repository or spread over many.
+
+Three registries of ours stand side by side, loaded by bulk.py, and every round measures them in turn. A row's value is
+server CPU of the dearer of the two large ones against the small one. Another host is made out to be alive, so that a
+read by tag is a query each time; the credential is known.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import http.client
+import itertools
+import json
+import pathlib
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg2
+
+from tests.bench import bulk
+from tests.bench.registries import PROJECT, Breakwater, Registry, basic
+from tests.bench.rows import Bench, Goal, Measure, RowFailed, row
+from tests.components import process
+from tests.content import INDEX, MANIFEST, descriptor, digest_of, encode, image_document, new_bytes
+
+SIZES = (100, 10_000, 1_000_000)
+LARGEST = 1.3
+THREADS = 4
+DELETED = 50
+REFERRERS = 100
+_seed = itertools.count(1)
+
+
+@dataclass
+class Grown:
+    """A registry with `size` tags; `repository` is the one that is worked in."""
+
+    registry: Breakwater
+    size: int
+    spread: bool
+    database: str = ""
+    first: bytes = b""
+    _local: threading.local = field(default_factory=threading.local)
+
+    @property
+    def repository(self) -> str:
+        return f"{PROJECT}/{'s00000001' if self.spread else 'one'}"
+
+    def named(self, number: int) -> tuple[str, str]:
+        """Repository and tag of a copy."""
+        place = f"s{(number - 1) // bulk.PER_REPOSITORY + 1:08}" if self.spread else "one"
+        return f"{PROJECT}/{place}", f"t{number:08}"
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, expected: int = 200, **headers: str
+    ) -> bytes:
+        """One exchange on the thread's own connection; another status fails the row."""
+        if not hasattr(self._local, "connection"):
+            self._local.connection = self.registry.connect()
+        connection: http.client.HTTPConnection = self._local.connection
+        sent = {"Authorization": basic(self.registry.robot), "Accept": f"{MANIFEST}, {INDEX}", **headers}
+        connection.request(method, path, body, sent)
+        answer = connection.getresponse()
+        content = answer.read()
+        if answer.status != expected:
+            raise RowFailed(f"{method} {path}: {answer.status} {content[:300]!r}")
+        return content
+
+    def all(self, work: Callable[[Any], object], items: Iterable[Any]) -> None:
+        with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+            collections.deque(pool.map(work, items), maxlen=0)
+
+    def push_blob(self, data: bytes, repository: str = "") -> None:
+        path = f"/v2/{repository or self.repository}/blobs/uploads/?digest={digest_of(data)}"
+        self.request("POST", path, data, 201, **{"Content-Type": "application/octet-stream"})
+
+    def push_manifest(self, payload: bytes, reference: str, repository: str = "") -> None:
+        path = f"/v2/{repository or self.repository}/manifests/{reference}"
+        self.request("PUT", path, payload, 201, **{"Content-Type": MANIFEST})
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        connection = psycopg2.connect(self.database)
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(sql, values)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+
+_grown: dict[bool, list[Grown]] = {}
+
+
+def grown(*, spread: bool) -> list[Grown]:
+    """Those of the last shape are stopped before others start."""
+    if spread not in _grown:
+        for others in _grown.values():
+            for one in others:
+                one.registry.stop()
+        _grown.clear()
+        _grown[spread] = [_start(size, spread=spread) for size in SIZES]
+    return _grown[spread]
+
+
+def _start(size: int, *, spread: bool) -> Grown:
+    home = process.run_directory() / f"growth-{'spread' if spread else 'one'}-{size}"
+    one = Grown(Breakwater(home, BREAKWATER_GC_GRACE="0"), size, spread=spread)
+    one.registry.start()
+    one.database = one.registry.server.given_to_children()["DATABASE_URL"]
+    layers, config = [new_bytes(4096) for _ in range(3)], b'{"architecture": "amd64", "os": "linux"}'
+    document = image_document(config, layers, annotations={"number": bulk.NUMBER})
+    one.first = encode(document)
+    for blob in (config, *layers):
+        one.push_blob(blob, f"{PROJECT}/one")
+    one.push_manifest(one.first, f"t{bulk.NUMBER}", f"{PROJECT}/one")
+    bulk.copy_image(one.database, PROJECT, "one", size - 1 if not spread else size, spread=spread)
+    one._local = threading.local()  # the server has closed what was idle for so long
+    for blob in (config, *layers):  # readable where it is pushed to
+        one.push_blob(blob)
+    subject = descriptor(MANIFEST, one.first)
+    one.all(
+        lambda i: one.push_manifest(
+            payload := _image(one, f"referrer {i}", subject=subject), digest_of(payload)
+        ),
+        range(REFERRERS),
+    )
+    one.rows(
+        "INSERT INTO registry_core_heartbeat (process, host, role, seen_at, flushed_at) VALUES "
+        "(gen_random_uuid(), gen_random_uuid(), 'web', now() + interval '1 day', now() + interval '1 day')"
+    )
+    time.sleep(1.5)  # until every process has seen it
+    return one
+
+
+def _image(one: Grown, number: str, **changes: Any) -> bytes:
+    return encode(json.loads(one.first) | {"annotations": {"number": number}} | changes)
+
+
+def _compared(
+    registry: Registry, operations: int, work: Callable[[Grown], Any], *, spread: bool
+) -> Measure | None:
+    """`work` prepares, and gives what is measured."""
+    if not isinstance(registry, Breakwater):
+        return None
+    cpu: dict[int, float] = {}
+    for one in grown(spread=spread):
+        measured = work(one)
+        with one.registry.measured() as used:
+            measured()
+        cpu[one.size] = used.cpu / operations
+    notes = {f"cpu_us_{size}": round(each * 1e6, 1) for size, each in cpu.items()}
+    return Measure(value=max(cpu[size] for size in SIZES[1:]) / cpu[SIZES[0]], notes=notes)
+
+
+# -- what is done
+
+
+def get_by_tag(one: Grown) -> Callable[[], object]:
+    chosen = random.Random(next(_seed))
+    names = [one.named(chosen.randint(1, one.size - 1)) for _ in range(GETS)]
+    return lambda: one.all(lambda n: one.request("GET", f"/v2/{n[0]}/manifests/{n[1]}"), names)
+
+
+def put(one: Grown) -> Callable[[], object]:
+    run = next(_seed)
+    new = [(f"new-{run}-{i}", _image(one, f"{run} {i}")) for i in range(PUTS)]
+    return lambda: one.all(lambda n: one.push_manifest(n[1], n[0]), new)
+
+
+def list_tags(one: Grown) -> Callable[[], object]:
+    return lambda: one.all(lambda _: one.request("GET", f"/v2/{one.repository}/tags/list?n=50"), range(PAGES))
+
+
+def list_tags_in_the_middle(one: Grown) -> Callable[[], object]:
+    middle = (bulk.PER_REPOSITORY if one.spread else one.size) // 2 - 1
+    path = f"/v2/{one.repository}/tags/list?n=50&last={one.named(middle)[1]}"
+    return lambda: one.all(lambda _: one.request("GET", path), range(PAGES))
+
+
+def list_referrers(one: Grown) -> Callable[[], object]:
+    digest = digest_of(one.first)
+    repository = one.repository
+    return lambda: one.all(lambda _: one.request("GET", f"/v2/{repository}/referrers/{digest}"), range(PAGES))
+
+
+def delete(one: Grown) -> Callable[[], object]:
+    """Images of which nobody else has a byte; over when all their files are gone."""
+    digests, blobs = [], []
+    for _ in range(DELETED):
+        config, layer = encode({"unique": new_bytes(8).hex()}), new_bytes(4096)
+        one.push_blob(config)
+        one.push_blob(layer)
+        payload = encode(image_document(config, [layer]))
+        one.push_manifest(payload, f"doomed-{digest_of(payload)[7:19]}")
+        digests.append(digest_of(payload))
+        blobs += [digest_of(config), digest_of(layer)]
+    files = [
+        one.registry.storage / key
+        for (key,) in one.rows("SELECT key FROM registry_core_blob WHERE digest = ANY(%s)", blobs)
+    ]
+    if len(files) != 2 * DELETED or not all(file.exists() for file in files):
+        raise RowFailed(f"{len(files)} files of {2 * DELETED} blobs")
+
+    def gone() -> None:
+        one.all(lambda d: one.request("DELETE", f"/v2/{one.repository}/manifests/{d}", expected=202), digests)
+        _wait_until_gone(files)
+
+    return gone
+
+
+def _wait_until_gone(files: list[pathlib.Path]) -> None:
+    deadline = time.monotonic() + 60
+    while any(file.exists() for file in files):
+        if time.monotonic() > deadline:
+            raise RowFailed(f"{sum(file.exists() for file in files)} files are still there")
+        time.sleep(0.1)
+
+
+GETS, PUTS, PAGES = 2000, 200, 500
+_OPERATIONS: tuple[tuple[str, str, int, Callable[[Grown], Any]], ...] = (
+    ("get", "manifest GET by tag", GETS, get_by_tag),
+    ("put", "manifest PUT, new tag", PUTS, put),
+    ("tags", "tags/list, first page", PAGES, list_tags),
+    ("tags_middle", "tags/list, page in the middle", PAGES, list_tags_in_the_middle),
+    ("referrers", "referrers, 100", PAGES, list_referrers),
+    ("delete", "delete and free an artifact", DELETED, delete),
+)
+
+
+def _add(shape: str, *, spread: bool) -> None:
+    for name, title, operations, work in _OPERATIONS:
+        where = "many repositories" if spread else "one repository"
+
+        def measure(
+            bench: Bench,
+            registry: Registry,
+            operations: int = operations,
+            work: Callable[[Grown], Any] = work,
+        ) -> Measure | None:
+            return _compared(registry, operations, work, spread=spread)
+
+        row(
+            f"growth_{shape}_{name}", f"{title}: 100 → 1,000,000 tags in {where}",
+            group="growth", goal=Goal(most=LARGEST), unit="×",
+        )(measure)  # fmt: skip
+
+
+_add("one", spread=False)
+_add("many", spread=True)
