@@ -209,7 +209,7 @@ class Stops:
         result = execute(sql, params, many, context)
         self._left -= 1
         if self._left == 0:
-            say({"stopped": " ".join(str(sql).split())[:100]})
+            say({"stopped": " ".join(str(sql).rpartition(";")[2].split())[:100]})
             sys.stdin.readline()
         return result
 
