@@ -15,6 +15,7 @@ TIMEOUT = 5.0  # seconds a caller waits before it hears "try again"
 _LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server ended the connection just as a statement began
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -86,7 +87,7 @@ async def _ask(pool: asyncpg.Pool, method: str, sql: str, args: tuple[Any, ...])
     connection = await pool.acquire()
     try:
         return await getattr(connection, method)(sql, *args)
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, asyncpg.InternalClientError):
         # asyncpg would ask the server to stop, and wait without end for one that hangs to agree.
         connection.terminate()
         raise

@@ -61,7 +61,8 @@ class Load:
         return time.monotonic() - began
 
     def assert_clear(self) -> None:
-        assert not self.faults, f"{len(self.faults)} answers: {sorted(set(self.faults))[:4]}"
+        defects = [line for line in self.registry.log.splitlines() if '"request failed"' in line]
+        assert not self.faults, f"{len(self.faults)} answers: {sorted(set(self.faults))[:4]}; {defects[-2:]}"
         slowest = max(self.times)
         assert slowest < LONGEST, f"an answer took {slowest:.1f} s"
 
