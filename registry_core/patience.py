@@ -16,9 +16,14 @@ from registry_core import epochs
 
 SILENT = 6.0  # longer than a hot read takes to fail
 CONNECT = 5.0  # for a new connection: libpq's own limit does not hold when somebody else waits for it
+# After one that failed the next ones fail at once: whoever cleans up behind a failure must not wait once more.
+_AFTERWARDS = 1.0
 _OPEN = (extensions.STATUS_READY, extensions.STATUS_BEGIN, extensions.STATUS_PREPARED)
 _LOOK_MS = 500
 _FIRST_LOOK_MS = 50
+
+
+_failed_at = float("-inf")  # when the last new connection was given up
 
 
 def install() -> None:
@@ -36,7 +41,15 @@ def _wait(connection: extensions.connection) -> None:
         if poller.poll(patience):
             continue
         patience = _LOOK_MS
-        if is_new and time.monotonic() - began > CONNECT:
+        if is_new and _is_hopeless(began):
             raise OperationalError(f"no connection to the database within {CONNECT:.0f} seconds")
         if (silence := epochs.age()) > SILENT:
             raise OperationalError(f"no answer from the database for {silence:.0f} seconds")
+
+
+def _is_hopeless(began: float) -> bool:
+    global _failed_at  # noqa: PLW0603  of all threads
+    now = time.monotonic()
+    if now - began > CONNECT:
+        _failed_at = now
+    return now - _failed_at < _AFTERWARDS

@@ -14,7 +14,7 @@ from tests.components.breakwater import Breakwater, Credentials
 from tests.content import MANIFEST, digest_of
 from tests.server import Image, new_image
 
-LONGEST = 12.0  # seconds that any answer may take, whatever hangs
+LONGEST = 9.0  # seconds that any answer may take; what hangs does so for longer
 # What a client may be told that is no success: come back later, or sign in again.
 _LATER = (429, 503)
 

@@ -20,7 +20,7 @@ from tests import ledger
 from tests.components import process
 from tests.components.breakwater import Breakwater, Credentials
 from tests.content import MANIFEST, digest_of
-from tests.faults.load import Load
+from tests.faults.load import LONGEST, Load
 from tests.faults.sites import Site, own_postgres
 from tests.reporting import Report
 from tests.server import Image, new_image
@@ -28,6 +28,7 @@ from tests.server import Image, new_image
 _TAGS = (
     "SELECT t.name, a.digest FROM registry_core_tag t JOIN registry_core_artifact a ON a.id = t.artifact_id"
 )
+HANGS = LONGEST + 3  # who waited to the end would have waited too long
 RECOVERS = 20.0  # seconds in which rates are back
 COLLECTED = 30.0  # seconds in which the worker has done what was queued before or during the outage
 
@@ -168,34 +169,34 @@ _BACKENDS = "SELECT pid FROM pg_stat_activity WHERE datname = 'outages' AND pid 
 
 
 def hang(site: Site) -> None:
-    """Postmaster and backends alike, which have process groups of their own; for 10 seconds."""
+    """Postmaster and backends alike, which have process groups of their own."""
     pids = [site.postgres.pid, *(pid for (pid,) in site.execute((_BACKENDS, ())))]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
         time.sleep(5)  # by now no cached decision counts any more
         assert "database" in sick_components(site.hosts[0])
-        time.sleep(5)
+        time.sleep(HANGS - 5)
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
 
 
 def take_no_connections(site: Site) -> None:
-    """The postmaster hangs, and those connections that the registry had are over."""
-    pids = [pid for (pid,) in site.execute((_BACKENDS, ()))]
+    """The postmaster hangs, and the connections of threads are over; hot reads have theirs and are answered."""
+    pids = [pid for (pid,) in site.execute((f"{_BACKENDS} AND application_name = 'breakwater'", ()))]
     os.kill(site.postgres.pid, signal.SIGSTOP)
     try:
         for pid in pids:
             os.kill(pid, signal.SIGTERM)
-        time.sleep(9)
+        time.sleep(HANGS)
     finally:
         os.kill(site.postgres.pid, signal.SIGCONT)
 
 
 def stall_on_the_way(site: Site) -> None:
     site.valves[0].stall()
-    time.sleep(10)
+    time.sleep(HANGS)
     site.valves[0].flow()
 
 
