@@ -136,6 +136,7 @@ class Breakwater(Registry):
             BREAKWATER_GC_GRACE=environment.pop("BREAKWATER_GC_GRACE", "2h"),
             # All clients of a run come from one address.
             BREAKWATER_MAX_TRANSFERS_PER_ADDRESS="4096",
+            BREAKWATER_TRUSTED_PROXIES="127.0.0.1/32",
             **environment,
         )
         super().__init__(directory, int(self.server.host.rpartition(":")[2]))
@@ -201,8 +202,14 @@ class Breakwater(Registry):
             self._local.connection = self.connect()
         connection: http.client.HTTPConnection = self._local.connection
         headers = {"Authorization": basic(self.robot)}
-        connection.request("GET", f"/service/token?{urllib.parse.urlencode(query)}", headers=headers)
-        answer = connection.getresponse()
+        path = f"/service/token?{urllib.parse.urlencode(query)}"
+        try:
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+        except ConnectionError:  # closed since it was last used, or the server was started anew
+            connection.close()
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
         body = answer.read()
         if answer.status != 200:
             raise RuntimeError(f"no token: {answer.status} {body[:500]!r}")
