@@ -13,16 +13,23 @@ from collections.abc import Iterable, Mapping
 from django.db import connection
 
 from registry_core.locks import ATTEMPTS, BY_INDEX, Vanished
+from registry_core.statements import Statement
 
-_ADD = """
-INSERT INTO registry_core_namespaceblob (namespace_id, digest, size)
-SELECT %s, * FROM unnest(%s::text[], %s::bigint[]) ON CONFLICT (namespace_id, digest) DO NOTHING
-RETURNING digest, size
-"""
-_HOLD = """
-SELECT digest FROM registry_core_namespaceblob WHERE namespace_id = %s AND digest = ANY(%s)
-ORDER BY digest FOR KEY SHARE
-"""
+_ADD = Statement(
+    "add_pairs",
+    """
+    INSERT INTO registry_core_namespaceblob (namespace_id, digest, size)
+    SELECT %(namespace)s::bigint, * FROM unnest(%(digests)s::text[], %(sizes)s::bigint[])
+    ON CONFLICT (namespace_id, digest) DO NOTHING RETURNING digest, size
+    """,
+)
+_HOLD = Statement(
+    "hold_pairs",
+    """
+    SELECT digest FROM registry_core_namespaceblob
+    WHERE namespace_id = %(namespace)s AND digest = ANY(%(digests)s::varchar[]) ORDER BY digest FOR KEY SHARE
+    """,
+)
 
 
 def count_in(namespace_id: int, sizes: Mapping[str, int]) -> int:
@@ -30,13 +37,13 @@ def count_in(namespace_id: int, sizes: Mapping[str, int]) -> int:
     added, left = 0, sorted(sizes)
     with connection.cursor() as cursor:
         for _ in range(ATTEMPTS):
-            cursor.execute(_ADD, [namespace_id, left, [sizes[d] for d in left]])
+            _ADD.run(cursor, {"namespace": namespace_id, "digests": left, "sizes": [sizes[d] for d in left]})
             new: dict[str, int] = dict(cursor.fetchall())
             added += sum(new.values())
             left = [d for d in left if d not in new]
             if not left:
                 return added
-            cursor.execute(_HOLD, [namespace_id, left])
+            _HOLD.run(cursor, {"namespace": namespace_id, "digests": left})
             held = {digest for (digest,) in cursor.fetchall()}
             # What is not there any more went between the two statements: then it is new.
             left = [d for d in left if d not in held]

@@ -19,6 +19,7 @@ from registry_core.locks import BY_INDEX, Vanished, name_keys, reading, retrying
 from registry_core.manifests import Manifest, extra_attrs_of, kind_of, storable, subject_of
 from registry_core.models import Artifact, Repository
 from registry_core.references import RepositoryName
+from registry_core.statements import Statement, run_all
 from registry_core.storage.driver import KeyMissing
 from registry_core.store import driver
 
@@ -93,20 +94,46 @@ def _put_manifest(
     return Pushed(digest, str(manifest.subject.digest) if manifest.subject else "", tags)
 
 
+_FIND_REPOSITORY = Statement(
+    "find_repository",
+    "SELECT id FROM registry_core_repository WHERE namespace_id = %(namespace)s AND path = %(path)s FOR KEY SHARE",
+)
+_INSERT_REPOSITORY = Statement(
+    "insert_repository",
+    """
+    INSERT INTO registry_core_repository
+        (namespace_id, path, description, pull_count, is_listed, created_at, updated_at)
+    VALUES (%(namespace)s, %(path)s, '', 0, false, now(), now()) ON CONFLICT (namespace_id, path) DO NOTHING
+    RETURNING id
+    """,
+)
+
+
 def ensure_repository(namespace_id: int, path: str) -> Repository:
     """The repository's row, locked against deletion until the end of the transaction."""
-    find = "SELECT id FROM registry_core_repository WHERE namespace_id = %s AND path = %s FOR KEY SHARE"
-    insert = """
-        INSERT INTO registry_core_repository
-            (namespace_id, path, description, pull_count, is_listed, created_at, updated_at)
-        VALUES (%s, %s, '', 0, false, now(), now()) ON CONFLICT (namespace_id, path) DO NOTHING RETURNING id
-    """
     with connection.cursor() as cursor:
-        for statement in (find, insert, find):
-            cursor.execute(statement, [namespace_id, path])
+        for statement in (_FIND_REPOSITORY, _INSERT_REPOSITORY, _FIND_REPOSITORY):
+            statement.run(cursor, {"namespace": namespace_id, "path": path})
             if (row := cursor.fetchone()) is not None:
                 return Repository(pk=row[0], namespace_id=namespace_id, path=path)
     raise Vanished
+
+
+_LOCK_NAMES = Statement(
+    "lock_names",
+    "SELECT CASE WHEN key = ANY(%(alone)s::bigint[]) THEN pg_advisory_xact_lock(key) "
+    "ELSE pg_advisory_xact_lock_shared(key) END FROM unnest(%(keys)s::bigint[]) AS key",
+)
+_LOCK_TAGS = Statement(
+    "lock_tags",
+    "SELECT 1 FROM registry_core_tag WHERE repository_id = %(repository)s AND name = ANY(%(tags)s::text[]) "
+    "ORDER BY name FOR UPDATE",
+)
+_LOCK_ARTIFACTS = Statement(
+    "lock_artifacts",
+    "SELECT digest, id FROM registry_core_artifact "
+    "WHERE repository_id = %(repository)s AND digest = ANY(%(digests)s::varchar[]) ORDER BY id FOR KEY SHARE",
+)
 
 
 def _lock_names(
@@ -125,21 +152,13 @@ def _lock_names(
     alone = name_keys(repository_id, [own]) + tag_keys(repository_id, tags)
     keys = sorted({*alone, *name_keys(repository_id, named)})
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT CASE WHEN key = ANY(%s) THEN pg_advisory_xact_lock(key) "
-            "ELSE pg_advisory_xact_lock_shared(key) END FROM unnest(%s::bigint[]) AS key",
-            [alone, keys],
-        )
-        if tags:
-            cursor.execute(
-                "SELECT 1 FROM registry_core_tag WHERE repository_id = %s AND name = ANY(%s) "
-                "ORDER BY name FOR UPDATE",
-                [repository_id, list(tags)],
-            )
-        cursor.execute(
-            "SELECT digest, id FROM registry_core_artifact WHERE repository_id = %s AND digest = ANY(%s) "
-            "ORDER BY id FOR KEY SHARE",
-            [repository_id, [own, *named]],
+        run_all(
+            cursor,
+            [
+                (_LOCK_NAMES, {"alone": alone, "keys": keys}),
+                (_LOCK_TAGS, {"repository": repository_id, "tags": list(tags)}),
+                (_LOCK_ARTIFACTS, {"repository": repository_id, "digests": [own, *named]}),
+            ],
         )
         return dict(cursor.fetchall())
 
@@ -154,19 +173,23 @@ _READABLE = """
 """
 
 
+_LOCK_BLOBS = Statement(
+    "lock_blobs",
+    "SELECT b.digest, b.id, b.size FROM registry_core_blob b "
+    # Bytes that scrub found lost are absent: the pusher is asked for them, which heals the blob.
+    f"WHERE b.digest = ANY(%(digests)s::varchar[]) AND b.missing_since IS NULL AND {_READABLE} "
+    "ORDER BY b.id FOR KEY SHARE OF b",
+    under=BY_INDEX,
+)
+
+
 def _lock_blobs(repository_id: int, principal: str, manifest: Manifest) -> dict[str, tuple[int, int]]:
     """digest → (id, size) of the blobs that the manifest names and this pusher may use here; they stay until commit."""
     digests = [str(d.digest) for d in manifest.blobs]
     if not digests:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"{BY_INDEX} SELECT b.digest, b.id, b.size FROM registry_core_blob b "
-            # Bytes that scrub found lost are absent: the pusher is asked for them, which heals the blob.
-            f"WHERE b.digest = ANY(%(digests)s) AND b.missing_since IS NULL AND {_READABLE} "
-            "ORDER BY b.id FOR KEY SHARE OF b",
-            {"digests": digests, "repository": repository_id, "principal": principal},
-        )
+        _LOCK_BLOBS.run(cursor, {"digests": digests, "repository": repository_id, "principal": principal})
         return {digest: (pk, size) for digest, pk, size in cursor.fetchall()}
 
 
@@ -179,7 +202,8 @@ def _lock_coming(
         return {}
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key", [name_keys(repository_id, absent)]
+            "SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key",
+            [name_keys(repository_id, absent)],
         )
     return _lock_blobs(repository_id, principal, manifest)
 
@@ -285,13 +309,15 @@ def _adopt_waiting(repository_id: int, artifact_id: int, digest: str) -> None:
         )
 
 
-_POINT_TAGS = """
+_POINT_TAGS = Statement(
+    "point_tags",
+    """
 WITH before AS (
     SELECT t.name, a.digest FROM registry_core_tag t JOIN registry_core_artifact a ON a.id = t.artifact_id
-    WHERE t.repository_id = %(repository)s AND t.name = ANY(%(tags)s)
+    WHERE t.repository_id = %(repository)s AND t.name = ANY(%(tags)s::text[])
 ), moved AS (
     INSERT INTO registry_core_tag (repository_id, name, artifact_id, pushed_at)
-    SELECT %(repository)s, name, %(artifact)s, now() FROM unnest(%(tags)s::text[]) AS name ORDER BY name
+    SELECT %(repository)s, name, %(artifact)s::bigint, now() FROM unnest(%(tags)s::text[]) AS name ORDER BY name
     ON CONFLICT (repository_id, name) DO UPDATE SET artifact_id = excluded.artifact_id, pushed_at = now()
         WHERE registry_core_tag.artifact_id <> excluded.artifact_id
     RETURNING name
@@ -300,7 +326,8 @@ INSERT INTO registry_core_taghistory (repository_id, name, from_digest, to_diges
 SELECT %(repository)s, moved.name, coalesce(before.digest, ''), %(digest)s, %(by)s, now()
 FROM moved LEFT JOIN before USING (name) ORDER BY moved.name
 RETURNING name
-"""
+""",
+)
 
 
 def _point_tags(
@@ -310,8 +337,8 @@ def _point_tags(
     if not tags:
         return []
     with connection.cursor() as cursor:
-        cursor.execute(
-            _POINT_TAGS,
+        _POINT_TAGS.run(
+            cursor,
             {
                 "repository": repository_id, "artifact": artifact_id, "digest": digest, "tags": list(tags), "by": by,
             },

@@ -8,14 +8,20 @@ from typing import Any
 
 from django.db import connection
 
+from registry_core.statements import Statement
+
 # Harbor's words for operations (contract 6.9).
 CREATE, UPDATE, DELETE, PULL = "create", "update", "delete", "pull"
 
-_RECORD = """
+_RECORD = Statement(
+    "record_audit",
+    """
 INSERT INTO registry_core_auditlog
     (username, operation, resource_type, resource, description, succeeded, namespace_id, address, occurred_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, now())
-"""
+VALUES (%(username)s, %(operation)s, %(type)s, %(resource)s, %(text)s, %(succeeded)s, %(namespace)s, %(address)s,
+    now())
+""",
+)
 
 
 def record(
@@ -34,9 +40,15 @@ def record(
     `description` defaults to Harbor's `<operation> <resource type>: <resource>`.
     """
     text = description or f"{operation} {resource_type}: {resource}"
-    values: list[str | bool] = [operator or "anonymous", operation, resource_type, resource, text, succeeded]
     with connection.cursor() as cursor:
-        cursor.execute(_RECORD, [*values, namespace_id, _inet(address)])
+        _RECORD.run(
+            cursor,
+            {
+                "username": operator or "anonymous", "operation": operation, "type": resource_type,
+                "resource": resource, "text": text, "succeeded": succeeded, "namespace": namespace_id,
+                "address": _inet(address),
+            },
+        )  # fmt: skip
 
 
 MONTHS_AHEAD = 2

@@ -7,18 +7,24 @@ from typing import Any
 
 from django.db import connection
 
+from registry_core.statements import Statement
+
 ARTIFACT_PUSHED = "artifact.pushed"
 ARTIFACT_DELETED = "artifact.deleted"
 TAG_CREATED = "tag.created"
 TAG_DELETED = "tag.deleted"
 REPOSITORY_DELETED = "repository.deleted"
 
-_RECORD = """
-INSERT INTO registry_core_eventoutbox (type, payload, operator, occurred_at) VALUES (%s, %s, %s, now())
-"""
+_RECORD = Statement(
+    "record_event",
+    """
+    INSERT INTO registry_core_eventoutbox (type, payload, operator, occurred_at)
+    VALUES (%(type)s, %(payload)s, %(operator)s, now())
+    """,
+)
 
 
 def record(event_type: str, operator: str, **payload: Any) -> None:
     """`payload` is JSON: names and digests as text, never ids alone (the rows may be gone when it is read)."""
     with connection.cursor() as cursor:
-        cursor.execute(_RECORD, [event_type, json.dumps(payload), operator])
+        _RECORD.run(cursor, {"type": event_type, "payload": json.dumps(payload), "operator": operator})

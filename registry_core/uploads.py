@@ -13,9 +13,10 @@ from django.db import connection
 
 from registry_core import accounting, errors, hooks, versions
 from registry_core.actions import ensure_repository
-from registry_core.locks import Vanished, name_keys, reading, retrying
+from registry_core.locks import Vanished, alone, name_keys, reading, retrying
 from registry_core.models import Artifact, Repository
 from registry_core.references import RepositoryName
+from registry_core.statements import UNHURRIED, Statement
 from registry_core.storage.paths import new_key
 
 LEASE = 24 * 3600  # seconds
@@ -36,7 +37,18 @@ class Session:
     state: dict[str, Any] = field(default_factory=dict)
 
 
-@retrying
+_START = Statement(
+    "start_upload",
+    'INSERT INTO registry_core_upload (id, repository_id, principal, key, algorithm, "offset", content_digest, state, '
+    "created_at, updated_at) "
+    "SELECT %(id)s, r.id, %(principal)s::varchar, %(key)s, %(algorithm)s, 0, '', '{}', now(), now() "
+    "FROM registry_core_repository r WHERE r.namespace_id = %(namespace)s AND r.path = %(path)s "
+    "AND (SELECT count(*) FROM (SELECT 1 FROM registry_core_upload WHERE principal = %(principal)s "
+    "LIMIT %(most)s) AS open) < %(most)s RETURNING repository_id",
+)
+
+
+@alone
 def start_upload(
     grant: hooks.Grant, name: RepositoryName, algorithm: str = "sha256", *, instead_of_mount: bool = False
 ) -> Session:
@@ -47,25 +59,36 @@ def start_upload(
     """
     if not instead_of_mount:
         hooks.check_upload(hooks.Arrival(grant.principal, grant.namespace_id))
-    repository = ensure_repository(grant.namespace_id, name.path)
-    session = Session(uuid.uuid4(), repository.pk, new_key(), algorithm, 0, "")
+    session = Session(uuid.uuid4(), 0, new_key(), algorithm, 0, "")
+    session.repository_id = _insert_session(grant, name, session) or _start_in_new_repository(
+        grant, name, session
+    )
+    return session
+
+
+def _insert_session(grant: hooks.Grant, name: RepositoryName, session: Session) -> int:
+    """The repository's id; 0 when there is none, or the principal has too many open."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            'INSERT INTO registry_core_upload (id, repository_id, principal, key, algorithm, "offset", content_digest, '
-            "state, created_at, updated_at) SELECT %(id)s, %(repository)s, %(principal)s, %(key)s, %(algorithm)s, 0, "
-            "'', '{}', now(), now() WHERE (SELECT count(*) FROM (SELECT 1 FROM registry_core_upload "
-            "WHERE principal = %(principal)s LIMIT %(most)s) AS open) < %(most)s",
+        _START.run(
+            cursor,
             {
-                "id": session.id, "repository": repository.pk, "principal": grant.principal.subject,
-                "key": session.key, "algorithm": algorithm, "most": MAX_OPEN,
+                "id": session.id, "principal": grant.principal.subject, "key": session.key,
+                "algorithm": session.algorithm, "namespace": grant.namespace_id, "path": name.path, "most": MAX_OPEN,
             },
         )  # fmt: skip
-        if cursor.rowcount == 0:
-            raise errors.TooManyRequests(
-                f"{MAX_OPEN} uploads are open; finish or cancel some",
-                {"limit": MAX_OPEN, "principal": grant.principal.name, "fix": "DELETE the upload's URL"},
-            )
-    return session
+        row = cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+@retrying
+def _start_in_new_repository(grant: hooks.Grant, name: RepositoryName, session: Session) -> int:
+    ensure_repository(grant.namespace_id, name.path)
+    if found := _insert_session(grant, name, session):
+        return found
+    raise errors.TooManyRequests(
+        f"{MAX_OPEN} uploads are open; finish or cancel some",
+        {"limit": MAX_OPEN, "principal": grant.principal.name, "fix": "DELETE the upload's URL"},
+    )
 
 
 _COLUMNS = 'u.id, u.repository_id, u.key, u.algorithm, u."offset", u.content_digest, u.state'
@@ -115,19 +138,22 @@ def get_session(grant: hooks.Grant, name: RepositoryName, upload_id: uuid.UUID) 
     return _session(row)
 
 
-@retrying
+_CLAIM = Statement(
+    "claim_upload",
+    "UPDATE registry_core_upload u SET writer = %(writer)s, "
+    f"writer_until = now() + %(lease)s * interval '1 second', updated_at = now() FROM {_OF_CALLER} "
+    f"AND (u.writer IS NULL OR u.writer_until < now() OR u.writer = %(writer)s) AND {UNHURRIED} RETURNING {_COLUMNS}",
+)
+
+
+@alone
 def claim_session(
     grant: hooks.Grant, name: RepositoryName, upload_id: uuid.UUID, writer: uuid.UUID
 ) -> Session:
     """Become the session's only writer for WRITER_LEASE; RangeInvalid while somebody else is (design 3)."""
     arguments = _arguments(grant, name, upload_id) | {"writer": writer, "lease": WRITER_LEASE}
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE registry_core_upload u SET writer = %(writer)s, "
-            f"writer_until = now() + %(lease)s * interval '1 second', updated_at = now() FROM {_OF_CALLER} "
-            f"AND (u.writer IS NULL OR u.writer_until < now() OR u.writer = %(writer)s) RETURNING {_COLUMNS}",
-            arguments,
-        )
+        _CLAIM.run(cursor, arguments)
         if (row := cursor.fetchone()) is not None:
             return _session(row)
         cursor.execute(f'SELECT u."offset" FROM registry_core_upload u, {_OF_CALLER}', arguments)
@@ -167,20 +193,30 @@ def _lost(cursor: Any, upload_id: uuid.UUID) -> errors.RegistryError:
     return errors.RangeInvalid("another request took this upload over", {"upload": str(upload_id)})
 
 
-@retrying
+_PROGRESS = Statement(
+    "keep_progress",
+    'UPDATE registry_core_upload SET "offset" = %(offset)s, content_digest = %(digest)s, state = %(state)s, '
+    "writer = NULL, writer_until = NULL, updated_at = now() "
+    f"WHERE id = %(id)s AND writer = %(writer)s AND {UNHURRIED} RETURNING 1",
+)
+
+
+@alone
 def keep_progress(session: Session, writer: uuid.UUID) -> None:
     """What a PATCH left behind: offset, digest of exactly these bytes ('' = unknown), driver state; the lease ends."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            'UPDATE registry_core_upload SET "offset" = %s, content_digest = %s, state = %s, writer = NULL, '
-            "writer_until = NULL, updated_at = now() WHERE id = %s AND writer = %s",
-            [session.offset, session.content_digest, json.dumps(session.state), session.id, writer],
-        )
-        if cursor.rowcount == 0:
+        _PROGRESS.run(
+            cursor,
+            {
+                "offset": session.offset, "digest": session.content_digest, "state": json.dumps(session.state),
+                "id": session.id, "writer": writer,
+            },
+        )  # fmt: skip
+        if cursor.fetchone() is None:
             raise _lost(cursor, session.id)
 
 
-@retrying
+@alone
 def release_writer(upload_id: uuid.UUID, writer: uuid.UUID) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
@@ -189,10 +225,21 @@ def release_writer(upload_id: uuid.UUID, writer: uuid.UUID) -> None:
         )
 
 
-_COMMIT = """
-INSERT INTO registry_core_blob (digest, size, key, created_at) VALUES (%s, %s, %s, now())
-ON CONFLICT (digest) DO NOTHING RETURNING id
-"""
+# The blob's name is held until commit, so that a manifest which is accepted without it cannot miss it.
+_FINISH = Statement(
+    "finish_upload",
+    # The repository first, as everywhere: who deletes it takes its uploads after it.
+    "WITH r AS MATERIALIZED (SELECT id FROM registry_core_repository WHERE id = %(repository)s FOR KEY SHARE) "
+    "DELETE FROM registry_core_upload u USING r WHERE u.repository_id = r.id AND u.id = %(id)s "
+    "AND u.writer = %(writer)s RETURNING u.repository_id, pg_advisory_xact_lock_shared(%(name)s)",
+)
+_COMMIT = Statement(
+    "insert_blob",
+    """
+    INSERT INTO registry_core_blob (digest, size, key, created_at) VALUES (%(digest)s, %(size)s, %(key)s, now())
+    ON CONFLICT (digest) DO NOTHING RETURNING id
+    """,
+)
 
 
 @retrying
@@ -207,18 +254,15 @@ def commit_upload(
     then the row takes the new key (design 2.2).
     """
     with connection.cursor() as cursor:
-        # The blob's name is held until commit, so that a manifest which is accepted without it cannot miss it.
-        cursor.execute(
-            # The repository first, as everywhere: who deletes it takes its uploads after it.
-            "WITH r AS MATERIALIZED (SELECT id FROM registry_core_repository WHERE id = %s FOR KEY SHARE) "
-            "DELETE FROM registry_core_upload u USING r WHERE u.repository_id = r.id AND u.id = %s AND u.writer = %s "
-            "RETURNING u.repository_id, pg_advisory_xact_lock_shared(%s)",
-            [session.repository_id, session.id, writer, *name_keys(session.repository_id, [digest])],
+        (name_key,) = name_keys(session.repository_id, [digest])
+        _FINISH.run(
+            cursor,
+            {"repository": session.repository_id, "id": session.id, "writer": writer, "name": name_key},
         )
         if cursor.fetchone() is None:
             raise _lost(cursor, session.id)
         hooks.check_upload(hooks.Arrival(grant.principal, grant.namespace_id, digest, size))
-        cursor.execute(_COMMIT, [digest, size, session.key])
+        _COMMIT.run(cursor, {"digest": digest, "size": size, "key": session.key})
         row = cursor.fetchone()
     blob_id = row[0] if row else _join_existing(session, digest, size)
     versions.raise_after_commit(grant.namespace_id, name.path)
@@ -261,7 +305,9 @@ def forget(blob_ids: list[int]) -> None:
             versions.raise_after_commit(namespace_id, path)
 
 
-_LEASE = """
+_LEASE = Statement(
+    "lease_blob",
+    """
 WITH lease AS (
     INSERT INTO registry_core_repositoryblob (repository_id, blob_id, principal, leased_until)
     VALUES (%(repository)s, %(blob)s, %(principal)s, now() + %(lease)s * interval '1 second')
@@ -273,7 +319,8 @@ WITH lease AS (
 UPDATE registry_core_artifactblob SET blob_id = %(blob)s
 WHERE repository_id = %(repository)s AND digest = %(digest)s AND blob_id IS NULL
 RETURNING artifact_id
-"""
+""",
+)
 
 
 def _lease_blob(
@@ -285,8 +332,8 @@ def _lease_blob(
     of its transaction.
     """
     with connection.cursor() as cursor:
-        cursor.execute(
-            _LEASE,
+        _LEASE.run(
+            cursor,
             {
                 "repository": repository.pk, "blob": blob_id, "digest": digest, "principal": principal.subject,
                 "lease": LEASE,
@@ -343,7 +390,9 @@ def end_session(upload_id: uuid.UUID, *, written: int | None = None) -> None:
         condemn(key, offset, state=state, not_before=writer_until)
 
 
-_MOUNTABLE = """
+_MOUNTABLE = Statement(
+    "mountable",
+    """
 SELECT b.id, b.size FROM registry_core_blob b WHERE b.digest = %(digest)s AND b.missing_since IS NULL AND EXISTS (
     SELECT 1 FROM registry_core_repository r WHERE r.namespace_id = %(namespace)s AND r.path = %(path)s AND (
         EXISTS (SELECT 1 FROM registry_core_artifactblob e
@@ -351,7 +400,8 @@ SELECT b.id, b.size FROM registry_core_blob b WHERE b.digest = %(digest)s AND b.
         OR EXISTS (SELECT 1 FROM registry_core_repositoryblob l WHERE l.repository_id = r.id AND l.blob_id = b.id
                    AND l.principal = %(principal)s AND l.leased_until > now())))
 FOR KEY SHARE OF b
-"""
+""",
+)
 
 
 @retrying
@@ -365,8 +415,8 @@ def mount_blob(grant: hooks.Grant, name: RepositoryName, digest: str, source: tu
     namespace_id, path = source
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", name_keys(repository.pk, [digest]))
-        cursor.execute(
-            _MOUNTABLE,
+        _MOUNTABLE.run(
+            cursor,
             {
                 "digest": digest, "namespace": namespace_id, "path": path, "principal": grant.principal.subject,
             },

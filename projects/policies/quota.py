@@ -15,6 +15,7 @@ from django.db import connection
 from registry_core import accounting, errors
 from registry_core.hooks import Arrival, Principal, Push
 from registry_core.locks import retrying
+from registry_core.statements import Statement
 
 log = logging.getLogger("breakwater.quota")
 
@@ -26,10 +27,14 @@ projects_quota q JOIN projects_project p ON p.id = q.project_id JOIN registry_co
 WHERE p.namespace_id = %(namespace)s
 """
 _LIMIT = f"SELECT n.name, q.hard, q.used FROM {_OF_NAMESPACE}"  # noqa: S608  constants
-_USE = """
+_USE = Statement(
+    "quota_use",
+    """
 UPDATE projects_quota q SET used = q.used + %(new)s FROM projects_project p
 WHERE p.namespace_id = %(namespace)s AND q.project_id = p.id AND (q.hard < 0 OR q.used + %(new)s <= q.hard)
-"""
+RETURNING 1
+""",
+)
 
 
 def check_push(push: Push) -> None:
@@ -38,8 +43,8 @@ def check_push(push: Push) -> None:
         return
     namespace_id = push.repository.namespace_id
     with connection.cursor() as cursor:
-        cursor.execute(_USE, {"namespace": namespace_id, "new": push.new_bytes})
-        if cursor.rowcount:
+        _USE.run(cursor, {"namespace": namespace_id, "new": push.new_bytes})
+        if cursor.fetchone() is not None:
             return
         cursor.execute(_LIMIT, {"namespace": namespace_id})
         row = cursor.fetchone()
@@ -48,17 +53,20 @@ def check_push(push: Push) -> None:
         raise _exceeded(push.principal, name, hard, used, push.new_bytes)
 
 
-_ROOM = f"""
+_ROOM = Statement(
+    "quota_room",
+    f"""
 SELECT n.name, q.hard, q.used, EXISTS (
     SELECT 1 FROM registry_core_namespaceblob h WHERE h.namespace_id = %(namespace)s AND h.digest = %(digest)s)
 FROM {_OF_NAMESPACE} AND q.hard >= 0
-"""  # noqa: S608  constants
+""",  # noqa: S608  constants
+)
 
 
 def check_upload(arrival: Arrival) -> None:
     """Denied where the blob could not be counted any more, or too much waits for its manifest already."""
     with connection.cursor() as cursor:
-        cursor.execute(_ROOM, {"namespace": arrival.namespace_id, "digest": arrival.digest})
+        _ROOM.run(cursor, {"namespace": arrival.namespace_id, "digest": arrival.digest})
         row = cursor.fetchone()
     if row is None:
         return

@@ -215,7 +215,7 @@ class Load:
     refused: Counter[str] = field(default_factory=Counter)
 
     def percentile(self, percent: float) -> float:
-        ordered = sorted(self.latencies)
+        ordered = sorted(self.latencies) or [0.0]
         return ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
 
     @property
