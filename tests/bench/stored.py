@@ -22,7 +22,7 @@ from tests.bench.registries import PROJECT, Registry
 from tests.bench.rows import RowFailed
 from tests.content import MANIFEST, descriptor, digest_of, encode, image_document
 
-VERSION = "1"  # of what is stored; a kept store of another one is not used
+VERSION = "2"  # of what is stored; a kept store of another one is not used
 BLOBS = f"{PROJECT}/blobs"
 TAGGED = [f"{PROJECT}/r{i:03}" for i in range(100)]
 TAGS = [f"t{i:03}" for i in range(100)]
@@ -40,6 +40,14 @@ def blob(kind: str, number: int, size: int) -> bytes:
 
 
 PARTS = [blob("part", i, 1 << 10) for i in range(3)]  # a config and two layers
+
+
+KINDS = [
+    *(("part", i, 1 << 10) for i in range(3)),
+    *(("small", i, 4 << 10) for i in range(256)),
+    *(("medium", i, 1 << 20) for i in range(16)),
+    ("large", 0, 256 << 20),
+]
 
 
 @functools.cache
@@ -99,6 +107,15 @@ def ensure_stored(registry: Registry) -> None:
     if mark.exists() and mark.read_text() == VERSION:
         return
     _push_blobs(registry)
+    holder = Request(
+        "PUT",
+        f"/v2/{BLOBS}/manifests/all",
+        registry.authorization(BLOBS),
+        201,
+        content_type=MANIFEST,
+        body=encode(image_document(PARTS[0], [blob(*kind) for kind in KINDS])),
+    )
+    _send(registry, [holder])
     repositories = [*TAGGED, LONG, REFERRED, *CATALOG]
     tokens = _tokens(registry, repositories)
     _send(registry, _mounts(tokens, repositories))
@@ -140,10 +157,8 @@ def _send(registry: Registry, requests: Iterator[Request] | list[Request]) -> No
 
 
 def _push_blobs(registry: Registry) -> None:
-    kinds = [("small", i, 4 << 10) for i in range(256)] + [("medium", i, 1 << 20) for i in range(16)]
-    kinds += [("part", i, 1 << 10) for i in range(3)] + [("large", 0, 256 << 20)]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        for _ in pool.map(lambda kind: push_blob(registry, BLOBS, blob(*kind)), kinds):
+        for _ in pool.map(lambda kind: push_blob(registry, BLOBS, blob(*kind)), KINDS):
             pass
 
 
