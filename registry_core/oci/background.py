@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import time
 
@@ -11,15 +12,17 @@ from registry_core import epochs, errors, hot_reads, presence, pulls
 from registry_core.storage.driver import StorageError
 from registry_core.storage.paths import new_key
 from registry_core.store import driver
-from registry_core.threads import in_thread
+from registry_core.threads import in_store, in_thread
 
 log = logging.getLogger("breakwater.web")
+
+TRIM = 10.0  # seconds
 
 
 class Tasks:
     def __init__(self, role: str) -> None:
         self._role = role
-        self._flushed_at = time.monotonic()
+        self._flushed_at = self._trimmed_at = time.monotonic()
         self._flushing: asyncio.Future[bool] | None = None
         self._loop = asyncio.ensure_future(self._every_second())
 
@@ -43,6 +46,9 @@ class Tasks:
             done, self._flushing = self._flushing, None
             flushed = done.result()
         await presence.beat(self._role, flushed=flushed)
+        if time.monotonic() - self._trimmed_at >= TRIM:
+            self._trimmed_at = time.monotonic()
+            await in_store(_give_memory_back)
 
     async def _flush(self) -> bool:
         taken = pulls.take()
@@ -69,6 +75,13 @@ class Tasks:
         with contextlib.suppress(errors.RegistryError):
             await presence.leave()
         await hot_reads.close()
+
+
+def _give_memory_back() -> None:
+    """Pieces that waited for slow readers leave holes in the heap, which the C library keeps otherwise."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl needs none
+    if trim is not None:
+        trim(0)
 
 
 def _open_store() -> None:
