@@ -34,7 +34,7 @@ from tests.content import digest_of
 
 MIB = 1 << 20
 WARM_UP = 0.5
-WARM_UP_ALL = 2.0  # ten thousand tags: each process of a fast registry has seen each of them
+WARM_UP_ALL = 1.0  # ten thousand tags: each process of a fast registry has seen each of them
 HOT = 1000
 MANIFEST = Goal(dreg=18, v3=7)
 HEAD = Goal(dreg=15, v3=6)
