@@ -7,6 +7,7 @@ repositories that share a slot only lose a cached answer.
 
 from __future__ import annotations
 
+import functools
 import logging
 import mmap
 import os
@@ -64,6 +65,7 @@ def _shared() -> mmap.mmap:
         os.close(fd)
 
 
+@functools.lru_cache(maxsize=65536)
 def slot(namespace_id: int, path: str) -> int:
     return zlib.crc32(f"{namespace_id}/{path}".encode()) % SLOTS
 

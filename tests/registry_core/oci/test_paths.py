@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from typing import Any
 
 import httpx
@@ -221,11 +222,33 @@ def test_more_parameters_than_anybody_needs_are_refused(repository: Repository) 
     assert_refused(answer, 400, "BAD_REQUEST", limit=64)
 
 
+def read_metrics(server: Server, until: str, seconds: float = 5) -> str:
+    """The page, once it shows what was counted: a process writes its numbers down every second."""
+    end = time.monotonic() + seconds
+    while until not in (page := httpx.get(f"{server.url}/metrics", auth=ADMIN).text) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert until in page
+    return page
+
+
 def test_a_method_that_anybody_makes_up_is_no_new_number(server: Server, repository: Repository) -> None:
     """Operations are Harbor's words for routes (contract 6.10), for refusals too."""
     repository.request("BREW", "manifests/latest")
     repository.get("manifests/absent")
-    page = httpx.get(f"{server.url}/metrics", auth=ADMIN).text
-    assert 'code="405",method="OTHER",operation="v2_manifest"' in page
-    assert 'code="404",method="GET",operation="v2_manifest"' in page
+    read_metrics(server, 'code="405",method="OTHER",operation="v2_manifest"')
+    page = read_metrics(server, 'code="404",method="GET",operation="v2_manifest"')
     assert "BREW" not in page
+
+
+def test_every_request_is_counted_and_timed_once(server: Server, repository: Repository) -> None:
+    """A counter, and a histogram whose buckets add up (Prometheus exposition: the last bucket is the count)."""
+    labels = 'method="OPTIONS",operation="v2_referrers"'
+    for _ in range(7):
+        assert repository.request("OPTIONS", f"referrers/sha256:{'0' * 64}").status_code == 405
+    name = "harbor_core_http_request"
+    page = read_metrics(server, f'{name}_total{{code="405",{labels}}} 7.0')
+    assert f"{name}_duration_seconds_count{{{labels}}} 7.0" in page
+    assert f'{name}_duration_seconds_bucket{{le="+Inf",{labels}}} 7.0' in page
+    total = re.search(rf"{name}_duration_seconds_sum{{{re.escape(labels)}}} (\S+)", page)
+    assert total is not None
+    assert 0 < float(total[1]) < 7 * 5
