@@ -107,3 +107,13 @@ def test_a_file_of_another_size_is_put_right(settings: Settings) -> None:
     file.write_bytes(b"\1" * 100)
     versions.ring(versions.EPOCHS)
     assert file.stat().st_size == 16 + 8 * 65537
+
+
+def test_a_copy_of_the_map_on_another_machine_is_another_host(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    here = versions.host_id()
+    another = tmp_path / "boot_id"
+    another.write_text("another machine")
+    monkeypatch.setattr(versions, "_BOOT", another)
+    assert versions.host_id() != here
