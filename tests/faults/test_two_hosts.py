@@ -249,7 +249,7 @@ def test_a_host_that_the_others_took_for_dead_is_known_before_it_acknowledges(
     here, there = sides
     old, new = twins(there, 2)
     there.push_manifest(old.payload, "v1")
-    stopped = web_of(hosts[1])
+    stopped = process.descendants(hosts[1].pid)  # the worker, too, says that its host lives
     pushed: list[float] = []
     signal_all(stopped, signal.SIGSTOP)
     try:
