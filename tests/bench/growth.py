@@ -190,15 +190,12 @@ def list_referrers(one: Grown) -> Callable[[], object]:
 
 def delete(one: Grown) -> Callable[[], object]:
     """Images of which nobody else has a byte; over when all their files are gone."""
-    digests, blobs = [], []
-    for _ in range(DELETED):
-        config, layer = encode({"unique": new_bytes(8).hex()}), new_bytes(4096)
-        one.push_blob(config)
-        one.push_blob(layer)
-        payload = encode(image_document(config, [layer]))
-        one.push_manifest(payload, f"doomed-{digest_of(payload)[7:19]}")
-        digests.append(digest_of(payload))
-        blobs += [digest_of(config), digest_of(layer)]
+    images = [(encode({"unique": new_bytes(8).hex()}), new_bytes(4096)) for _ in range(DELETED)]
+    manifests = [encode(image_document(config, [layer])) for config, layer in images]
+    digests = [digest_of(payload) for payload in manifests]
+    blobs = [digest_of(blob) for image in images for blob in image]
+    one.all(one.push_blob, [blob for image in images for blob in image])
+    one.all(lambda payload: one.push_manifest(payload, f"doomed-{digest_of(payload)[7:19]}"), manifests)
     files = [
         one.registry.storage / key
         for (key,) in one.rows("SELECT key FROM registry_core_blob WHERE digest = ANY(%s)", blobs)
@@ -221,7 +218,8 @@ def _wait_until_gone(files: list[pathlib.Path]) -> None:
         time.sleep(0.1)
 
 
-GETS, PUTS, PAGES = 2000, 200, 500
+# Enough that a clock of 10 ms a process measures them.
+GETS, PUTS, PAGES = 2000, 200, 2000
 _OPERATIONS: tuple[tuple[str, str, int, Callable[[Grown], Any]], ...] = (
     ("get", "manifest GET by tag", GETS, get_by_tag),
     ("put", "manifest PUT, new tag", PUTS, put),
