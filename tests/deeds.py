@@ -6,8 +6,10 @@ its result; an order may ask to be stopped after one of its SQL statements, and 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -25,10 +27,22 @@ django.setup()
 from django.db import connection, transaction  # noqa: E402
 
 from projects import actions as projects  # noqa: E402
-from registry_core import actions, configuration, deletions, gc, keys, manifests, scrub, tokens, uploads  # noqa: E402
+from registry_core import (  # noqa: E402
+    actions,
+    configuration,
+    deletions,
+    gc,
+    hot_reads,
+    keys,
+    manifests,
+    scrub,
+    tokens,
+    uploads,
+)
 from registry_core.errors import RegistryError  # noqa: E402
 from registry_core.hooks import Grant, Principal  # noqa: E402
 from registry_core.models import Artifact, Namespace, Repository  # noqa: E402
+from registry_core.oci import tags as oci_tags  # noqa: E402
 from registry_core.references import RepositoryName  # noqa: E402
 from registry_core.store import driver  # noqa: E402
 
@@ -145,28 +159,57 @@ def sign(claims: dict[str, Any]) -> str:
     return tokens.sign(claims, key.private, key.kid)
 
 
-EXPLAINED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
+_EXPLAINED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "EXECUTE")
+_NEXT = re.compile(r";\s*(?=(?:SET|EXECUTE|SELECT|INSERT|UPDATE|DELETE|WITH)\b)")
 
 
 def touched(deed: str, arguments: list[Any]) -> list[tuple[str, int]]:
-    """Do it; each of its statements with the pages that PostgreSQL looks at for it."""
+    """Do it; each of its statements with the pages that PostgreSQL looks at for it, prepared ones by their name."""
     found: list[tuple[str, int]] = []
 
     def explain(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
-        before, _, statement = sql.rpartition(";")
-        if connection.in_atomic_block and statement.split()[0] in EXPLAINED:
+        if connection.in_atomic_block:
             with connection.connection.cursor() as cursor:
                 cursor.execute("SAVEPOINT explained")
-                cursor.execute(f"{before};EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", params)
-                plan = cursor.fetchone()[0][0]["Plan"]
+                found.extend(_pages(cursor, statement, params) for statement in _NEXT.split(sql))
                 cursor.execute("ROLLBACK TO explained")
                 cursor.execute("RELEASE explained")
-            found.append((sql, plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]))
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(explain):
         DEEDS[deed](*arguments)
-    return found
+    return [(sql, pages) for sql, pages in found if sql]
+
+
+def _pages(cursor: Any, statement: str, params: Any) -> tuple[str, int]:
+    verb = statement.split(maxsplit=1)[0]
+    if verb not in _EXPLAINED:
+        cursor.execute(statement, params)
+        return "", 0
+    cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", params)
+    plan = cursor.fetchone()[0][0]["Plan"]
+    shown = statement.partition("(")[0] if verb == "EXECUTE" else statement
+    return shown, plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+def planned_anew(path: str) -> int:
+    """Of twenty first pages of a repository's tags, as a web process reads them."""
+
+    async def read() -> int:
+        try:
+            for _ in range(20):
+                await hot_reads.fetchval(oci_tags._PAGE, namespace_id, rest, "", 51)
+            return int(
+                await hot_reads.fetchval(
+                    "SELECT custom_plans FROM pg_prepared_statements WHERE statement = $1", oci_tags._PAGE
+                )
+            )
+        finally:
+            await hot_reads.close()
+
+    project, rest = _split(path)
+    namespace_id = Namespace.objects.get(name=project).pk
+    return asyncio.run(read())
 
 
 def each(orders: list[list[Any]]) -> None:
@@ -194,7 +237,7 @@ DEEDS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
         push_blob, put_manifest, mount, delete_blob, delete_artifact, delete_tag, delete_repository, add_tag, collect,
-        collect_blobs, end_leases, scrubbed, configure, sign, touched, each, select, backend,
+        collect_blobs, end_leases, scrubbed, configure, sign, touched, planned_anew, each, select, backend,
     )
 }  # fmt: skip
 
