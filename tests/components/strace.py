@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from tests.components.availability import require, require_program
 
-_WHOLE = re.compile(r"(\d+) (\w+)\((.*)")
-_RESUMED = re.compile(r"(\d+) <\.\.\. (\w+) resumed>(.*)")
+_WHOLE = re.compile(r"(\d+) +(\w+)\((.*)")
+_RESUMED = re.compile(r"(\d+) +<\.\.\. (\w+) resumed>(.*)")
 _SCOPE = pathlib.Path("/proc/sys/kernel/yama/ptrace_scope")
 
 
@@ -68,15 +68,6 @@ class Trace:
                 began, before = open_.pop(thread)
                 found.append(Call(began, number, int(thread), name, before + text))
         return sorted(found, key=lambda call: call.began)
-
-    def last_words(self, thread: int) -> str:
-        """The last call of a thread, though it never came back from it."""
-        lines = [
-            line
-            for line in self.file.read_text(errors="replace").splitlines()
-            if line.startswith(f"{thread} ")
-        ]
-        return next(line for line in reversed(lines) if "(" in line)
 
 
 @contextlib.contextmanager

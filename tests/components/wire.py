@@ -1,4 +1,4 @@
-"""A listener on the wire: hands every byte on, and notes each message of a client that asks the server for an answer.
+"""A listener on the wire: hands bytes on, and notes each message of a client that asks the server for an answer.
 
 PostgreSQL: Query, Sync, Flush and FunctionCall ask (PostgreSQL protocol, "Message Formats"); Parse and Bind before them
 say what for. Redis: every command asks. What the client sends before that, to sign in, is no round trip of a request
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 Note = Callable[[str, str], None]
+NOT_SENT, NOT_ANSWERED = "not sent", "not answered"
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,15 @@ class Asked:
 
 
 class Wire:
-    """In front of a server on this machine, on a port of its own. `asked` grows."""
+    """In front of a server on this machine, on a port of its own. `asked` grows.
+
+    `meddle` is told of each message before the server is, and may say NOT_SENT (the server never hears of it) or
+    NOT_ANSWERED (it does, and its answer is lost); the connection breaks then.
+    """
 
     def __init__(self, target: int, listener: Callable[[Note], _Listener]) -> None:
         self.asked: list[Asked] = []
+        self.meddle: Callable[[Asked], str] = lambda _: ""
         self._target, self._listener = target, listener
         self._sockets: list[socket.socket] = []
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -48,14 +54,31 @@ class Wire:
                 client, _ = self._server.accept()
                 server = socket.create_connection(("127.0.0.1", self._target))
                 self._sockets += [client, server]
-                listener = self._listener(lambda who, what: self.asked.append(Asked(who, what)))
-                for source, sink, hear in ((client, server, listener.hear), (server, client, _nothing)):
+                link = _Link(self)
+                listener = self._listener(link.note)
+                for source, sink, hear in ((client, server, listener.hear), (server, client, link.answer)):
                     source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     threading.Thread(target=_carry, args=(source, sink, hear), daemon=True).start()
 
 
-def _nothing(data: bytes) -> None:
-    pass
+class _Link:
+    """One connection. What is not to be handed on ends it, as an error of its sockets would."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._mute = False
+
+    def note(self, who: str, what: str) -> None:
+        asked = Asked(who, what)
+        self._wire.asked.append(asked)
+        what_now = self._wire.meddle(asked)
+        self._mute |= what_now == NOT_ANSWERED
+        if what_now == NOT_SENT:
+            raise ConnectionError
+
+    def answer(self, data: bytes) -> None:
+        if self._mute:
+            raise ConnectionError
 
 
 def _carry(source: socket.socket, sink: socket.socket, hear: Callable[[bytes], None]) -> None:

@@ -106,7 +106,7 @@ def test_a_blob_is_synced_then_its_directories_then_committed_then_acknowledged(
     with strace.attached(server.worker, tmp_path, CALLS) as trace:
         push(repository, data)
     story = Story(trace.calls())
-    sent, answered = story.commit_of("INSERT INTO registry_core_blob")
+    sent, answered = story.commit_of(r"INSERT INTO registry_core_blob |EXECUTE insert_blob\b")
     assert_in_order(sent, answered, story.acknowledged)
 
     made = story.created(below=server.storage)
