@@ -1,6 +1,7 @@
 """What a reference or digest leads to in a repository: one query when cold, none when warm (design 8.5, 8.6).
 
-An answer, also the absence of one, is kept while the repository's version stands, 2 seconds at most.
+An answer, also the absence of one, is kept while the repository's version stands, KEPT seconds at most. Half a minute
+pays: with 10,000 tags in use and 2 seconds, a third of the reads found their answer expired and asked again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Generic, TypeVar
 from registry_core import hot_reads, presence, versions
 from registry_core.digests import is_digest
 
-KEPT = 2.0  # seconds: bounds what a process that dies between commit and ring can hide
+KEPT = 30.0  # seconds
+KEPT_UNSETTLED = 2.0  # bounds what a process that dies between commit and ring can hide
 MAX_ANSWERS = 100_000
 MAX_BYTES = 64 << 20
 
@@ -57,10 +59,12 @@ class Answers(Generic[V]):
             return None
         return (found[2],)
 
-    def keep(self, key: tuple[str, ...], version: int, answer: V | None) -> None:
+    def keep(self, key: tuple[str, ...], version: int, answer: V | None, seconds: float = KEPT) -> None:
         if len(self._kept) >= MAX_ANSWERS:
             self._kept.clear()
-        self._kept[key] = (version, time.monotonic() + KEPT, answer)
+        if not versions.is_settled(version):
+            seconds = KEPT_UNSETTLED
+        self._kept[key] = (version, time.monotonic() + seconds, answer)
 
 
 class _Payloads:
@@ -158,5 +162,8 @@ async def find_blob(
     blob = None if row is None else StoredBlob(*row)
     if blob is not None and not blob.is_held and blob.lease_left <= 0:
         blob = None
-    _blobs.keep(shared if blob is not None and blob.is_held else own, version, blob)
+    if blob is not None and blob.is_held:
+        _blobs.keep(shared, version, blob)
+    else:  # a lease ends by itself
+        _blobs.keep(own, version, blob, KEPT_UNSETTLED)
     return blob

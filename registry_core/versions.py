@@ -3,6 +3,9 @@
 A slot holds a number that no other raise writes again. A reader takes the number, then asks PostgreSQL, and may keep
 the answer while the slot still holds that number; a writer puts a new one after its commit and before its answer. Two
 repositories that share a slot only lose a cached answer.
+
+The number says when it was put, too. A writer puts one also before its commit: should it die between commit and ring,
+nobody holds an answer for long that was kept since.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ import logging
 import mmap
 import os
 import pathlib
-import struct
+import random
+import time
 import uuid
 import zlib
 from collections.abc import Callable
@@ -27,6 +31,9 @@ _BOOT = pathlib.Path("/proc/sys/kernel/random/boot_id")
 _HEADER = 16  # the host's identity
 _SIZE = _HEADER + 8 * (SLOTS + 1)
 EPOCHS = SLOTS  # the slot that rings when somebody's rights changed
+UNSETTLED = 30  # seconds: longer than any change takes from its first statement to its commit
+_SECONDS = (1 << 32) - 1
+_random = random.SystemRandom()
 
 _map: mmap.mmap | None = None
 _slots: memoryview | None = None
@@ -75,14 +82,31 @@ def read(index: int) -> int:
 
 
 def ring(index: int) -> None:
-    """Put a number that was never there: one 8-byte store, so concurrent writers need no lock."""
-    (_slots or _open())[index] = struct.unpack("Q", os.urandom(8))[0]
+    """Put a number that was never there: one 8-byte store, so concurrent writers need no lock.
+
+    Its lower half is the time (the kernel's monotonic clock, which all processes of a host share).
+    """
+    (_slots or _open())[index] = _random.getrandbits(32) << 32 | int(time.monotonic()) & _SECONDS
+
+
+def is_settled(version: int) -> bool:
+    """Nobody began a change within the last UNSETTLED seconds; a time to come is one of before the last boot."""
+    return not 0 <= int(time.monotonic()) - (version & _SECONDS) < UNSETTLED
 
 
 def raise_after_commit(namespace_id: int, path: str) -> None:
-    """What processes of this host keep about the repository ends with the running transaction."""
+    """What processes of this host keep about the repository ends with the running transaction.
+
+    It rings now as well: what a reader finds until the commit is kept as unsettled.
+    """
     index = slot(namespace_id, path)
+    ring(index)
     transaction.on_commit(lambda: _tell(index))
+
+
+def ring_all() -> None:
+    for index in range(SLOTS):
+        ring(index)
 
 
 # What has to be waited for between a commit and its acknowledgement.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pathlib
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 from django.db import connection, transaction
 from pytest_django.fixtures import Settings
 
-from registry_core import versions
+from registry_core import lookups, versions
 from tests.components.postgres import ROOT
 
 
@@ -79,25 +80,48 @@ def test_slots_are_spread_and_the_bell_of_rights_is_none_of_them() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_is_raised_after_the_commit_and_not_before() -> None:
+def test_it_is_raised_after_the_commit_and_not_only_before() -> None:
     """A reader that came between would keep the old answer under the new number."""
     slot = versions.slot(1, "app")
     before = versions.read(slot)
     with transaction.atomic():
         versions.raise_after_commit(1, "app")
-        assert versions.read(slot) == before
+        during = versions.read(slot)
         assert connection.in_atomic_block
-    assert versions.read(slot) != before
+    assert versions.read(slot) not in (before, during)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_is_rolled_back_raises_nothing() -> None:
+def test_what_is_found_while_a_change_is_under_way_is_not_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process may die between its commit and its ring."""
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     slot = versions.slot(1, "app")
-    before = versions.read(slot)
+    answers: lookups.Answers[str] = lookups.Answers()
     with transaction.atomic():
         versions.raise_after_commit(1, "app")
-        transaction.set_rollback(True)
-    assert versions.read(slot) == before
+        version = versions.read(slot)
+        answers.keep(("old",), version, "old")
+        transaction.set_rollback(True)  # stands for the death: nothing rings any more
+    assert versions.read(slot) == version
+    assert answers.find(("old",), version) == ("old",)
+    now += 2.1
+    assert answers.find(("old",), version) is None
+    now += 30
+    answers.keep(("new",), version, "new")
+    now += 29
+    assert answers.find(("new",), version) == ("new",)
+    now += 2
+    assert answers.find(("new",), version) is None
+
+
+def test_a_number_of_before_the_last_boot_is_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's clock begins again with it."""
+    versions.ring(7)
+    assert not versions.is_settled(versions.read(7))
+    booted = time.monotonic() - 100
+    monkeypatch.setattr(time, "monotonic", lambda: booted)
+    assert versions.is_settled(versions.read(7))
 
 
 def test_a_file_of_another_size_is_put_right(settings: Settings) -> None:
