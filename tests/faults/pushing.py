@@ -33,12 +33,12 @@ class Record:
     statuses: collections.Counter[int] = field(default_factory=collections.Counter)
     broken: collections.Counter[str] = field(default_factory=collections.Counter)
     pushed: int = 0
-    ended: int = 0
+    failed: int = 0
     changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def has_ended(self) -> None:
+    def has_failed(self) -> None:
         with self.changed:
-            self.ended += 1
+            self.failed += 1
             self.changed.notify_all()
 
     def has_pushed(self) -> None:
@@ -61,8 +61,9 @@ class Client:
         try:
             for number in range(count):
                 self.push(number, patient=number % 10 != 7)
-        finally:
-            self.record.has_ended()
+        except BaseException:
+            self.record.has_failed()
+            raise
 
     def push(self, number: int, *, patient: bool) -> None:
         image, tag = self._new_image(), f"t{number}"

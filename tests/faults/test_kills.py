@@ -44,7 +44,7 @@ def kill_amid(registry: Breakwater, record: Record, chance: random.Random) -> co
     for number, kind in enumerate(order):
         due = (number + 1) * CLIENTS * EACH // (len(order) + 2)
         with record.changed:
-            record.changed.wait_for(lambda due=due: record.pushed >= due or record.ended, timeout=120)  # type: ignore[misc]
+            record.changed.wait_for(lambda due=due: record.pushed >= due or record.failed, timeout=120)  # type: ignore[misc]
             assert record.pushed >= due
         time.sleep(chance.uniform(0, 0.15))
         victims.kill(registry, kind, chance)
