@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ class RepositoryName:
         return f"{self.project}/{self.path}"
 
 
+@functools.lru_cache(maxsize=8192)  # a refusal is not remembered, so none is longer than MAX_NAME
 def parse_repository(text: str) -> RepositoryName:
     if len(text) > MAX_NAME:
         raise errors.NameInvalid(

@@ -5,6 +5,7 @@ Routing reads the raw path (design 8.3): servers decode `%2f` in the other one.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections import Counter
@@ -69,6 +70,9 @@ def find_route(path: str) -> tuple[Route, str, str] | None:
     return None
 
 
+REMEMBERED = 400  # characters of a path
+
+
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     began = time.perf_counter()
     request = Request(scope, receive, send)
@@ -115,8 +119,8 @@ async def _dispatch(request: Request) -> None:
         _check_method(request, ("GET",))
         await catalog.get(request)
         return
-    _check_path(path)
-    found = find_route(path)
+    # What anybody can make long is not remembered.
+    found = _known_route(path) if len(path) <= REMEMBERED else _route(path)
     if found is None:
         raise errors.NotFound(f"un-recognized request: {request.method} {path[:300]}", {"fix": _FORMS})
     route, repository, last = found
@@ -124,6 +128,14 @@ async def _dispatch(request: Request) -> None:
     _check_method(request, route.handlers)
     handle = route.handlers[request.method](request, parse_repository(repository), last)
     await (_as_transfer(request, handle) if route.is_transfer else handle)
+
+
+def _route(path: str) -> tuple[Route, str, str] | None:
+    _check_path(path)
+    return find_route(path)
+
+
+_known_route = functools.lru_cache(maxsize=16384)(_route)
 
 
 # Open transfers of each address in this process.
