@@ -48,6 +48,9 @@ def _database(url: str) -> dict[str, Any]:
         raise ConfigurationError("DATABASE_URL must look like postgresql://user:password@host:5432/name.")
     query = dict(urllib.parse.parse_qsl(parts.query))
     pgbouncer = env_bool("BREAKWATER_PGBOUNCER")
+    if not pgbouncer:  # it takes no such option from a client, and hands connections on with the server's own setting
+        # Acknowledged means durable (design 2.5), whatever a role or database has as its default.
+        query["options"] = f"-c synchronous_commit=on {query.get('options', '')}".strip()
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": urllib.parse.unquote(parts.path[1:]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import pathlib
 import re
 from collections.abc import Callable
@@ -13,11 +14,13 @@ import pytest
 
 from tests.components import strace
 from tests.components.breakwater import Breakwater
+from tests.components.postgres import Postgres
 from tests.components.strace import Call
 from tests.content import digest_of, new_bytes
 from tests.faults.conftest import Alone
 from tests.reporting import Report
 from tests.server import Repository, assert_refused, new_image
+from tests.steps import Actor
 
 CALLS = "trace=fsync,fdatasync,mkdir,openat,fchmod,pwrite64,sendto,recvfrom,writev,write,sendmsg"
 COMMITTED = r'"C\0\0\0\vCOMMIT\0'
@@ -200,6 +203,22 @@ def test_a_sync_that_fails_is_no_acknowledgement(
 
 
 DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
+
+
+def test_a_server_that_would_commit_later_is_asked_to_do_it_now(postgres: Postgres, report: Report) -> None:
+    """A role or a database may have synchronous_commit off; every connection that writes sets it."""
+    url = postgres.clone()
+    database = url.rpartition("/")[2]
+    postgres.execute(f'ALTER DATABASE "{database}" SET synchronous_commit = off')
+    with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SHOW synchronous_commit")
+        assert cursor.fetchone() == ("off",)
+    actor = Actor({**os.environ, "DATABASE_URL": url})
+    try:
+        assert actor.do("select", "SHOW synchronous_commit") == [["on"]]
+    finally:
+        actor.close()
+    report("a database with synchronous_commit off: the registry's connections have it on")
 
 
 def test_the_embedded_database_is_durable(registry: Breakwater, report: Report) -> None:
