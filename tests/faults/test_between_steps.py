@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import os
 import pathlib
 import re
@@ -177,4 +179,38 @@ def test_a_manifest_whose_commit_is_unknown(
     assert count(wired, "auditlog", "resource", f"{there.name}:v1") == 2  # one each of the old and the new
     report(
         f"COMMIT of a manifest {lost}: 503, then 201; one artifact, one move, one event, one line of audit"
+    )
+
+
+@pytest.mark.parametrize("what", ["blob", "manifest"])
+def test_the_database_goes_away_at_any_statement(
+    wired: Alone, there: Repository, wire: Wire, report: Report, what: str
+) -> None:
+    """Of a push, one after the other, until one gets through unhindered: 503 or 201, and 201 on the next try."""
+    statuses: collections.Counter[int] = collections.Counter()
+    for cut in itertools.count(1):
+        image = there.push_image() if what == "manifest" else new_image()
+        payload, data = image.payload + b" ", image.config
+        asked = itertools.count(1)
+
+        def meddle(heard: Asked, cut: int = cut, asked: Iterator[int] = asked) -> str:
+            return NOT_SENT if heard.who == "breakwater" and next(asked) == cut else ""
+
+        def push(payload: bytes = payload, data: bytes = data) -> httpx.Response:
+            if what == "manifest":
+                return there.put_manifest(payload, "v1")
+            return there.post("blobs/uploads/", params={"digest": digest_of(data)}, content=data)
+
+        wire.meddle = meddle
+        answer = push()
+        wire.meddle = lambda _: ""
+        statuses[answer.status_code] += 1
+        assert answer.status_code in (201, 503), answer.text
+        assert push().status_code == 201
+        if next(asked) <= cut:
+            break
+    assert statuses[201] >= 1
+    assert cut > 5
+    report(
+        f"a {what}'s push cut off at each of its {cut - 1} messages to PostgreSQL: {dict(statuses)}, then 201"
     )
