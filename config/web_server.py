@@ -31,6 +31,7 @@ def main() -> None:
     # Its allocator gives back what a crowd of connections took; of itself it does so only while it is asked for more.
     os.environ.setdefault("_RJEM_MALLOC_CONF", "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0")
     from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
+    from granian.http import HTTP1Settings
     from granian.server import Server
 
     raise_open_files_limit()
@@ -49,6 +50,8 @@ def main() -> None:
         interface=Interfaces.ASGI,
         workers=env_int("BREAKWATER_WORKERS", 0) or os.cpu_count() or 1,
         http=HTTPModes.auto,
+        # What waits for a slow reader: by default 400 KiB. Less makes pieces of uploads smaller, and costs them CPU.
+        http1_settings=HTTP1Settings(max_buffer_size=192 << 10),
         loop=Loops.uvloop,
         websockets=False,
         # Granian's default admits 512 requests a worker, which as many slow readers fill.

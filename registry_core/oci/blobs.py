@@ -212,9 +212,10 @@ async def _stream(
         await request.start(status, headers)
         while not gone.done():
             batch = await in_store(_some, pieces)
-            for piece in batch:
-                await request.send({"type": "http.response.body", "body": piece, "more_body": True})
-            if not batch:
+            is_end = not batch
+            while batch:  # each is let go of when it is sent, since the next may wait for long
+                await request.send({"type": "http.response.body", "body": batch.pop(0), "more_body": True})
+            if is_end:
                 await request.send({"type": "http.response.body", "body": b"", "more_body": False})
                 return
     finally:
