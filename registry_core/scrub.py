@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from django.db import connection, transaction
 
-from registry_core import metrics, uploads, versions
+from registry_core import metrics, uploads
 from registry_core.storage.driver import KeyMissing
 from registry_core.storage.paths import owner
 from registry_core.store import driver
@@ -206,4 +206,3 @@ def _mark_lost(keys: list[str]) -> None:
             [keys],
         )
         uploads.forget([pk for (pk,) in marked])
-        versions.ring_all()

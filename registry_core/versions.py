@@ -104,11 +104,6 @@ def raise_after_commit(namespace_id: int, path: str) -> None:
     transaction.on_commit(lambda: _tell(index))
 
 
-def ring_all() -> None:
-    for index in range(SLOTS):
-        ring(index)
-
-
 # What has to be waited for between a commit and its acknowledgement.
 before_answer: list[Callable[[], None]] = []
 
