@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from projects import metadata
 from projects.models import Project, Quota
 from registry_core import audit, deletions, epochs, errors
+from registry_core.locks import Vanished, retrying
 from registry_core.models import Namespace, Repository
 from registry_core.references import is_project_name
 
@@ -101,17 +102,20 @@ def find_obstacle(project: Project) -> str:
     return NOT_EMPTY if listed.exists() else ""
 
 
-@transaction.atomic
+@retrying
 def delete(project: Project, *, by: str, address: str = "") -> None:
-    """Precondition (412) while there are repositories."""
-    # A push that creates a repository holds the namespace's key: either it is over before the question below
-    # is asked, or it waits and then finds no namespace.
-    Namespace.objects.select_for_update().get(pk=project.namespace_id)
+    """Precondition (412) while there are repositories; NotFound when somebody else was first."""
+    name, namespace_id = project.name, project.namespace_id
+    # Repositories before their namespace, as pushers lock them: they hold the one when they first refer to the other.
+    deletions.delete_unlisted(namespace_id)
+    if not Namespace.objects.select_for_update().filter(pk=namespace_id).exists():
+        raise errors.NotFound(f"project {name} not found")
+    # From here on nobody can make another one: who wants to waits, and then finds no namespace.
     if obstacle := find_obstacle(project):
         raise errors.Precondition(f"precondition failed: {obstacle}")
-    name, namespace_id = project.name, project.namespace_id
-    deletions.delete_unlisted(namespace_id)
-    project.delete()
+    if Repository.objects.filter(namespace=namespace_id).exists():
+        raise Vanished  # begun by an upload between the two
+    Project.objects.filter(pk=project.pk).delete()
     Namespace.objects.filter(pk=namespace_id).delete()
     epochs.raise_epoch(f"n:{namespace_id}")
     audit.record(by, audit.DELETE, "project", name, namespace_id=namespace_id, address=address)

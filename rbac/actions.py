@@ -17,6 +17,7 @@ from rbac.authn import local
 from rbac.models import Member, Robot, User, UserGroup
 from rbac.permissions import Identity
 from registry_core import audit, epochs, errors
+from registry_core.locks import retrying
 
 ADMIN_ID, ANONYMOUS_ID = 1, 2
 _FORBIDDEN_SIGNS = frozenset(',"~#%$')
@@ -204,7 +205,7 @@ def _owner_for(by: Identity) -> User:
     return User.objects.living().filter(sysadmin_flag=True).order_by("pk")[0]
 
 
-@transaction.atomic
+@retrying
 def delete_project(by: Identity, project: Project) -> None:
     """With its memberships and robots; Precondition while there are repositories."""
     robots = [robot.subject for robot in Robot.objects.filter(project=project)]

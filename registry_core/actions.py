@@ -103,19 +103,25 @@ _INSERT_REPOSITORY = Statement(
     """
     INSERT INTO registry_core_repository
         (namespace_id, path, description, pull_count, is_listed, created_at, updated_at)
-    VALUES (%(namespace)s, %(path)s, '', 0, false, now(), now()) ON CONFLICT (namespace_id, path) DO NOTHING
-    RETURNING id
+    SELECT n.id, %(path)s, '', 0, false, now(), now() FROM registry_core_namespace n WHERE n.id = %(namespace)s
+    FOR KEY SHARE ON CONFLICT (namespace_id, path) DO NOTHING RETURNING id
     """,
 )
 
 
 def ensure_repository(namespace_id: int, path: str) -> Repository:
-    """The repository's row, locked against deletion until the end of the transaction."""
+    """The repository's row, locked against deletion until the end of the transaction.
+
+    NameUnknown when its project was deleted since the request was authorised.
+    """
     with connection.cursor() as cursor:
         for statement in (_FIND_REPOSITORY, _INSERT_REPOSITORY, _FIND_REPOSITORY):
             statement.run(cursor, {"namespace": namespace_id, "path": path})
             if (row := cursor.fetchone()) is not None:
                 return Repository(pk=row[0], namespace_id=namespace_id, path=path)
+        cursor.execute("SELECT 1 FROM registry_core_namespace WHERE id = %s", [namespace_id])
+        if cursor.fetchone() is None:
+            raise errors.NameUnknown("the project was deleted", {"repository": path, "who": "whoever deleted it"})
     raise Vanished
 
 

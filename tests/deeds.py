@@ -24,9 +24,11 @@ import django  # noqa: E402
 
 django.setup()
 
+from django.core.exceptions import ObjectDoesNotExist  # noqa: E402
 from django.db import connection, transaction  # noqa: E402
 
 from projects import actions as projects  # noqa: E402
+from projects.models import Project  # noqa: E402
 from registry_core import (  # noqa: E402
     actions,
     configuration,
@@ -55,15 +57,27 @@ def _split(path: str) -> tuple[str, str]:
     return project or PROJECT, rest
 
 
-def _grant(who: str) -> Grant:
-    namespace = Namespace.objects.filter(name=PROJECT).first()
+def _grant(who: str, path: str = "") -> Grant:
+    project = _split(path)[0]
+    namespace = Namespace.objects.filter(name=project).first()
     if namespace is None:
-        project = projects.create(
-            PROJECT, {}, owner_id=1, owner_name="admin", by="tests", storage_limit=1 << 40
-        )
-        namespace = project.namespace
+        if project != PROJECT:
+            raise Namespace.DoesNotExist(project)
+        namespace = _create_project(PROJECT).namespace
     actions_ = frozenset({"pull", "push", "delete"})
     return Grant(Principal(who, "robot", f"r:{who}"), namespace.pk, actions_)
+
+
+def _create_project(name: str) -> Project:
+    return projects.create(name, {}, owner_id=1, owner_name="admin", by="tests", storage_limit=1 << 40)
+
+
+def create_project(name: str) -> None:
+    _create_project(name)
+
+
+def delete_project(name: str) -> None:
+    projects.delete(Project.objects.get(namespace__name=name), by="tests")
 
 
 def _name(path: str) -> RepositoryName:
@@ -80,7 +94,7 @@ def _artifact(path: str, digest: str) -> Artifact:
 
 
 def push_blob(path: str, who: str, text: str, digest: str) -> None:
-    grant, name = _grant(who), _name(path)
+    grant, name = _grant(who, path), _name(path)
     session = uploads.start_upload(grant, name)
     session = uploads.claim_session(grant, name, session.id, session.id)
     writer = driver().open_writer(session.key)
@@ -90,16 +104,17 @@ def push_blob(path: str, who: str, text: str, digest: str) -> None:
 
 def put_manifest(path: str, who: str, payload: str, media_type: str, tags: list[str]) -> str:
     manifest = manifests.parse_manifest(payload.encode(), media_type)
-    return actions.put_manifest(_grant(who), _name(path), manifest, tags).digest
+    return actions.put_manifest(_grant(who, path), _name(path), manifest, tags).digest
 
 
 def mount(path: str, who: str, digest: str, source: str) -> bool:
-    grant = _grant(who)
-    return uploads.mount_blob(grant, _name(path), digest, (grant.namespace_id, source))
+    _, rest = _split(source)
+    where = (_grant(who, source).namespace_id, rest)
+    return uploads.mount_blob(_grant(who, path), _name(path), digest, where)
 
 
 def delete_blob(path: str, who: str, digest: str) -> None:
-    deletions.delete_blob(_grant(who), _name(path), digest)
+    deletions.delete_blob(_grant(who, path), _name(path), digest)
 
 
 def delete_artifact(path: str, digest: str) -> None:
@@ -212,10 +227,9 @@ def planned_anew(path: str) -> int:
     return asyncio.run(read())
 
 
-def each(orders: list[list[Any]]) -> None:
+def each(orders: list[list[Any]]) -> list[Any]:
     """Several in one go; what is refused stops the rest."""
-    for deed, *arguments in orders:
-        DEEDS[deed](*arguments)
+    return [DEEDS[deed](*arguments) for deed, *arguments in orders]
 
 
 def select(sql: str) -> list[tuple[Any, ...]]:
@@ -236,22 +250,26 @@ def backend() -> int:
 DEEDS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
-        push_blob, put_manifest, mount, delete_blob, delete_artifact, delete_tag, delete_repository, add_tag, collect,
-        collect_blobs, end_leases, scrubbed, configure, sign, touched, planned_anew, each, select, backend,
+        push_blob, put_manifest, mount, delete_blob, delete_artifact, delete_tag, delete_repository, add_tag,
+        collect, create_project, delete_project, collect_blobs, end_leases, scrubbed, configure, sign, touched,
+        planned_anew, each, select, backend,
     )
 }  # fmt: skip
 
 
+EVERY = -1
+
+
 class Stops:
-    """Says so after the nth statement of an order, and waits for a line."""
+    """Says so after the nth statement of an order, or after EVERY one, and waits for a line."""
 
     def __init__(self, after: int) -> None:
-        self._left = after
+        self._left, self._each = after, after == EVERY
 
     def __call__(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
         result = execute(sql, params, many, context)
         self._left -= 1
-        if self._left == 0:
+        if self._each or self._left == 0:
             say({"stopped": " ".join(str(sql).rpartition(";")[2].split())[:100]})
             sys.stdin.readline()
         return result
@@ -270,7 +288,7 @@ def main() -> None:
                 say({"result": DEEDS[order["deed"]](*order["arguments"])})
         except RegistryError as e:
             say({"refused": e.code, "message": e.message})
-        except (Artifact.DoesNotExist, Repository.DoesNotExist) as e:
+        except ObjectDoesNotExist as e:
             say({"refused": "ABSENT", "message": str(e)})
 
 

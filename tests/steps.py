@@ -35,7 +35,7 @@ class Actor:
         return self.end()
 
     def begin(self, deed: str, *arguments: Any, after: int = 0) -> None:
-        """Start; stop after so many statements (0: not at all)."""
+        """Start; stop after so many statements (0: not at all, -1: after each)."""
         self._say({"deed": deed, "arguments": arguments, "after": after})
 
     def stops(self) -> str | None:

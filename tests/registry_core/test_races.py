@@ -28,7 +28,7 @@ Order = tuple[Any, ...]
 # What the loser of a race may hear; anything else, an exception above all, is a defect.
 FAIR = {
     "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND", "CONFLICT", "BLOB_UNKNOWN", "ABSENT",
-    "VIOLATE_FOREIGN_KEY_CONSTRAINT", "BLOB_UPLOAD_UNKNOWN",
+    "VIOLATE_FOREIGN_KEY_CONSTRAINT", "BLOB_UPLOAD_UNKNOWN", "PRECONDITION",
 }  # fmt: skip
 MOST_STATEMENTS = 40
 
