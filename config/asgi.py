@@ -20,7 +20,7 @@ django.setup()
 from a2wsgi import WSGIMiddleware  # noqa: E402
 from django.core.handlers.wsgi import WSGIHandler  # noqa: E402
 
-from config import edge  # noqa: E402
+from config import edge, watchdog  # noqa: E402
 from registry_core import epochs, errors, patience  # noqa: E402
 from registry_core.oci import background  # noqa: E402
 from registry_core.oci.app import app as oci  # noqa: E402
@@ -78,15 +78,19 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def _lifespan(receive: Receive, send: Send) -> None:
     tasks: background.Tasks | None = None
+    beating: asyncio.Task[None] | None = None
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
             patience.install()
+            beating = asyncio.create_task(watchdog.beat())
             tasks = await background.start("web")
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
             if tasks is not None:
                 await tasks.stop()
+            if beating is not None:
+                beating.cancel()
             await send({"type": "lifespan.shutdown.complete"})
             return
 
