@@ -18,6 +18,7 @@ import pathlib
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -111,7 +112,7 @@ def _run(bench: Bench, row: Row) -> Result:
                     result.rounds.setdefault(registry.name, []).append(measure)
     except RowFailed as e:
         result.failure = str(e)
-    print(table([result]).splitlines()[-1], flush=True)
+    print(f"{time.monotonic() - bench.began:5.0f} s {table([result]).splitlines()[-1]}", flush=True)
     return result
 
 

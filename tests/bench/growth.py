@@ -20,12 +20,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import psycopg2
-
 from tests.bench import bulk
 from tests.bench.registries import PROJECT, Breakwater, Registry, basic
 from tests.bench.rows import Bench, Goal, Measure, RowFailed, row
 from tests.components import process
+from tests.components.postgres import query
 from tests.content import INDEX, MANIFEST, descriptor, digest_of, encode, image_document, new_bytes
 
 SIZES = (100, 10_000, 1_000_000)
@@ -84,13 +83,7 @@ class Grown:
         self.request("PUT", path, payload, 201, **{"Content-Type": MANIFEST})
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        connection = psycopg2.connect(self.database)
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute(sql, values)
-                return cursor.fetchall() if cursor.description else []
-        finally:
-            connection.close()
+        return query(self.database, sql, *values)
 
 
 _grown: dict[bool, list[Grown]] = {}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import pathlib
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -74,6 +75,7 @@ class Bench:
     registries: Mapping[str, Registry]  # those that run, by name; ours first
     seconds: float  # of one measurement
     rounds: int
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def ours(self) -> Registry:
