@@ -14,5 +14,5 @@ def connect() -> None:
     hooks.find_pull_grant = oci.find_pull_grant
     hooks.pull_checks[:] = [pull.check]
     hooks.push_checks[:] = [quota.check_push]
-    hooks.upload_checks[:] = [quota.check_upload]
+    hooks.upload_checks[:] = [hooks.UploadCheck(quota.LIMITED, quota.check_upload)]
     hooks.bytes_freed[:] = [quota.give_back]

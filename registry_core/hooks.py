@@ -89,6 +89,14 @@ class Arrival:
     size: int = 0
 
 
+class UploadCheck(NamedTuple):
+    """`ask` raises Denied. `concerns` is SQL: whether it could, in the namespace `%(namespace)s`; where that is false
+    the check is not asked."""
+
+    concerns: str
+    ask: Callable[[Arrival], None]
+
+
 async def _deny(caller: Caller, name: RepositoryName, action: Action) -> Grant:
     raise errors.Denied("no authorization is configured", {"repository": str(name), "action": action})
 
@@ -119,7 +127,7 @@ on_miss: Callable[[Grant, RepositoryName, str], Awaitable[bool]] = _nothing
 pull_checks: list[Callable[[Grant, RepositoryName, Any, Caller], Awaitable[None]]] = []
 push_checks: list[Callable[[Push], None]] = []
 # before bytes are taken, and again once they are here; inside the transaction, which a Denied undoes.
-upload_checks: list[Callable[[Arrival], None]] = []
+upload_checks: list[UploadCheck] = []
 # (namespace id, bytes) that a deletion took from what the namespace holds; inside its transaction, as its last word.
 bytes_freed: list[Callable[[int, int], None]] = []
 
@@ -131,7 +139,12 @@ def check_push(push: Push) -> None:
 
 def check_upload(arrival: Arrival) -> None:
     for check in upload_checks:
-        check(arrival)
+        check.ask(arrival)
+
+
+def concerns_uploads() -> str:
+    """SQL: whether any upload check could refuse in the namespace `%(namespace)s`."""
+    return " OR ".join(f"({check.concerns})" for check in upload_checks) or "false"
 
 
 def free_bytes(namespace_id: int, count: int) -> None:
