@@ -64,16 +64,15 @@ _django = WSGIMiddleware(_RawUri(), workers=THREADS)  # type: ignore[arg-type]
 _under_way = 0
 
 
-async def application(scope: Scope, receive: Receive, send: Send) -> None:
+def application(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    """The work itself, not a coroutine that awaits it: it stands in the way of every warm answer."""
     if scope["type"] == "lifespan":
-        await _lifespan(receive, send)
-        return
+        return _lifespan(receive, send)
     edge.prepare(scope)
     path = scope["raw_path"]
     if path.startswith(b"/v2/") or path == b"/v2":
-        await oci(scope, receive, send)
-    else:
-        await _rest(scope, receive, send)
+        return oci(scope, receive, send)
+    return _rest(scope, receive, send)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -11,6 +11,7 @@ def connect() -> None:
     hooks.authenticate = oci.authenticate
     hooks.authorize = oci.authorize
     hooks.authorize_catalog = oci.authorize_catalog
+    hooks.known_grant = oci.known_grant
     hooks.find_pull_grant = oci.find_pull_grant
     hooks.pull_checks[:] = [pull.check]
     hooks.push_checks[:] = [quota.check_push]

@@ -52,7 +52,8 @@ class Caller(NamedTuple):
 class Grant:
     """A yes: who, and to which namespace the name led (always go on by this id).
 
-    `policies` are the project's pull policies that are on, in the words of whoever checks them: none for most.
+    `policies` are the project's pull policies that are on, in the words of whoever checks them: none for most, and then
+    no pull check is asked.
     """
 
     principal: Principal
@@ -101,6 +102,10 @@ async def _deny(caller: Caller, name: RepositoryName, action: Action) -> Grant:
     raise errors.Denied("no authorization is configured", {"repository": str(name), "action": action})
 
 
+def _not_known(authorization: str, address: str, name: RepositoryName, action: Action) -> Grant | None:
+    return None
+
+
 async def _deny_caller(caller: Caller) -> Principal:
     raise errors.Denied("no authorization is configured")
 
@@ -115,6 +120,9 @@ async def _nothing(grant: Grant, name: RepositoryName, reference: str) -> bool:
 
 # authorize: Grant, or raises Unauthorized / Denied with challenge and reason.
 authorize: Callable[[Caller, RepositoryName, Action], Awaitable[Grant]] = _deny
+# (Authorization header, client's address, name, action): the Grant that `authorize` would give if nobody needs to be
+# asked; None leaves it to `authorize`.
+known_grant: Callable[[str, str, RepositoryName, Action], Grant | None] = _not_known
 # may this caller's credential pull `name`? For mounts: None leads to a plain upload, never to a refusal.
 find_pull_grant: Callable[[Caller, RepositoryName], Awaitable[Grant | None]] = _no_grant
 # GET /v2/: the principal, or the challenge.
@@ -123,7 +131,7 @@ authenticate: Callable[[Caller], Awaitable[Principal]] = _deny_caller
 authorize_catalog: Callable[[Caller], Awaitable[Principal]] = _deny_caller
 # a manifest or blob that is not here: True when it may have arrived meanwhile (proxy cache).
 on_miss: Callable[[Grant, RepositoryName, str], Awaitable[bool]] = _nothing
-# before a manifest (lookups.Stored) is sent; raises to keep it back.
+# before a manifest (lookups.Stored) is sent, where the grant names policies; raises to keep it back.
 pull_checks: list[Callable[[Grant, RepositoryName, Any, Caller], Awaitable[None]]] = []
 push_checks: list[Callable[[Push], None]] = []
 # before bytes are taken, and again once they are here; inside the transaction, which a Denied undoes.
