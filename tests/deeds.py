@@ -41,7 +41,7 @@ from registry_core import (  # noqa: E402
     tokens,
     uploads,
 )
-from registry_core.errors import RegistryError  # noqa: E402
+from registry_core.errors import BlobUnknown, RegistryError  # noqa: E402
 from registry_core.hooks import Grant, Principal  # noqa: E402
 from registry_core.models import Artifact, Namespace, Repository  # noqa: E402
 from registry_core.oci import tags as oci_tags  # noqa: E402
@@ -111,6 +111,12 @@ def mount(path: str, who: str, digest: str, source: str) -> bool:
     _, rest = _split(source)
     where = (_grant(who, source).namespace_id, rest)
     return uploads.mount_blob(_grant(who, path), _name(path), digest, where)
+
+
+def mounted(path: str, who: str, digest: str, source: str) -> None:
+    """Refused where the blob is not to be had; a promise otherwise."""
+    if not mount(path, who, digest, source):
+        raise BlobUnknown(detail=digest)
 
 
 def delete_blob(path: str, who: str, digest: str) -> None:
@@ -250,9 +256,9 @@ def backend() -> int:
 DEEDS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
-        push_blob, put_manifest, mount, delete_blob, delete_artifact, delete_tag, delete_repository, add_tag,
-        collect, create_project, delete_project, collect_blobs, end_leases, scrubbed, configure, sign, touched,
-        planned_anew, each, select, backend,
+        push_blob, put_manifest, mount, mounted, delete_blob, delete_artifact, delete_tag, delete_repository,
+        add_tag, collect, create_project, delete_project, collect_blobs, end_leases, scrubbed, configure, sign,
+        touched, planned_anew, each, select, backend,
     )
 }  # fmt: skip
 

@@ -20,13 +20,13 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
+import psycopg2
 
-from tests import ledger
 from tests.components import process
-from tests.components.postgres import ADMIN_PASSWORD, ROOT, Postgres, query
+from tests.components.postgres import ADMIN_PASSWORD, ROOT, Postgres
 from tests.content import MANIFEST, digest_of, encode, image_document, new_bytes
 from tests.steps import Actor
 
@@ -116,7 +116,13 @@ class Server:
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Straight from the tables, committed at once."""
-        return query(self.database, sql, *values)
+        connection = psycopg2.connect(self.database)
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(sql, values)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
 
     def eventually(self, sql: str, *values: Any, seconds: float = 10) -> list[tuple[Any, ...]]:
         """The rows, once there are any."""
@@ -211,21 +217,6 @@ class Server:
         answer.content = answer.read()  # type: ignore[attr-defined]
         connection.close()
         return answer
-
-
-AnyServer = TypeVar("AnyServer", bound=Server)
-
-
-@contextlib.contextmanager
-def serving(server: AnyServer, *, start: bool = True) -> Iterator[AnyServer]:
-    """While it lasts the server runs. At its end the ledger must add up, quotas included, whatever was done to it."""
-    if start:
-        server.start()
-    try:
-        yield server
-        ledger.assert_adds_up(server.database, server.storage)
-    finally:
-        server.stop()
 
 
 def _created(answer: httpx.Response) -> httpx.Response:

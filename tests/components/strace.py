@@ -71,14 +71,18 @@ class Trace:
 
 
 @contextlib.contextmanager
-def attached(pid: int, directory: pathlib.Path, *expressions: str) -> Iterator[Trace]:
+def attached(
+    pid: int, directory: pathlib.Path, *expressions: str, path: pathlib.Path | None = None
+) -> Iterator[Trace]:
+    """`path`: only calls on this file are traced, and only they meet faults."""
     program = require_program("strace", package="strace")
     may = os.getuid() == 0 or not _SCOPE.exists() or _SCOPE.read_text().strip() == "0"
     require("strace of a running process", found=may, install="nothing: run the tests as root")
     trace = Trace(directory / f"trace-{secrets.token_hex(4)}")
     command = [program, "-f", "-yy", "-s", "160", "-o", str(trace.file), "-p", str(pid)]
     tracer = subprocess.Popen(
-        [*command, *(word for expression in expressions for word in ("-e", expression))],
+        [*command, *(["-P", str(path)] if path else []),
+         *(word for expression in expressions for word in ("-e", expression))],
         stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert tracer.stderr

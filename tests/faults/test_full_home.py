@@ -60,10 +60,10 @@ def database_of(disk: Disk) -> str:
     return f"postgresql://breakwater:{known['postgres_password']}@127.0.0.1:{known['postgres_port']}/breakwater"
 
 
-def use_up_the_log_of_the_database(disk: Disk) -> None:
+def use_up_the_log_of(database: str) -> None:
     """Until it needs another segment of 16 MiB and finds no room: it panics, and cannot recover either."""
     with contextlib.suppress(psycopg2.OperationalError):
-        connection = psycopg2.connect(database_of(disk))
+        connection = psycopg2.connect(database)
         connection.autocommit = True
         with contextlib.closing(connection), connection.cursor() as cursor:
             for _ in range(200):
@@ -125,7 +125,7 @@ def test_a_full_disk_under_everything(
         repository.assert_holds(held, "v1")
     workers = set(process.descendants(web))
 
-    use_up_the_log_of_the_database(disk)
+    use_up_the_log_of(database_of(disk))
     until = time.monotonic() + FULL_SECONDS
     while time.monotonic() < until:
         attempt(repository, held, tally)

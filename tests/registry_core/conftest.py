@@ -9,9 +9,10 @@ import httpx
 import pytest
 from hypothesis import settings
 
+from tests import ledger
 from tests.components.postgres import Postgres
 from tests.components.valkey import Valkey
-from tests.server import Pair, Repository, Server, serving
+from tests.server import Pair, Repository, Server
 
 # A loaded machine is no defect, and examples are not kept between runs.
 settings.register_profile("suite", deadline=None, database=None)
@@ -20,8 +21,14 @@ settings.load_profile("suite")
 
 @pytest.fixture(scope="session")
 def server(postgres: Postgres, valkey: Valkey) -> Iterator[Server]:
-    with serving(Server(postgres, valkey.url(60))) as server:
+    """At its end the ledger must add up, whatever the tests did."""
+    server = Server(postgres, valkey.url(60))
+    server.start()
+    try:
         yield server
+        ledger.assert_adds_up(server.database, server.storage)
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")
