@@ -20,7 +20,7 @@ django.setup()
 from a2wsgi import WSGIMiddleware  # noqa: E402
 from django.core.handlers.wsgi import WSGIHandler  # noqa: E402
 
-from config import edge  # noqa: E402
+from config import edge, watchdog  # noqa: E402
 from registry_core import epochs, errors, patience  # noqa: E402
 from registry_core.oci import background  # noqa: E402
 from registry_core.oci.app import app as oci  # noqa: E402
@@ -64,29 +64,32 @@ _django = WSGIMiddleware(_RawUri(), workers=THREADS)  # type: ignore[arg-type]
 _under_way = 0
 
 
-async def application(scope: Scope, receive: Receive, send: Send) -> None:
+def application(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    """The work itself, not a coroutine that awaits it: it stands in the way of every warm answer."""
     if scope["type"] == "lifespan":
-        await _lifespan(receive, send)
-        return
+        return _lifespan(receive, send)
     edge.prepare(scope)
     path = scope["raw_path"]
     if path.startswith(b"/v2/") or path == b"/v2":
-        await oci(scope, receive, send)
-    else:
-        await _rest(scope, receive, send)
+        return oci(scope, receive, send)
+    return _rest(scope, receive, send)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
     tasks: background.Tasks | None = None
+    beating: asyncio.Task[None] | None = None
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
             patience.install()
+            beating = asyncio.create_task(watchdog.beat())
             tasks = await background.start("web")
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
             if tasks is not None:
                 await tasks.stop()
+            if beating is not None:
+                beating.cancel()
             await send({"type": "lifespan.shutdown.complete"})
             return
 

@@ -39,26 +39,32 @@ def external_url(scheme: str, host: str) -> str:
     return str(same[0][0])
 
 
+@functools.lru_cache(maxsize=4096)
+def _peer(text: str) -> tuple[str, bool]:
+    """Who is at the other end of the connection, and whether it is a proxy whose words count."""
+    address = _address(text)
+    return address, is_trusted(address)
+
+
 def prepare(scope: MutableMapping[str, Any]) -> None:
-    """Set client, scheme, `breakwater.base_url` and `breakwater.accel` (the proxy's own location for files, or '')."""
+    """Set client, scheme, `breakwater.headers` (by name; of several alike the last), `breakwater.base_url` and
+    `breakwater.accel` (the proxy's own location for files, or '')."""
     client = scope.get("client") or ("", 0)
-    address, scheme, host, accel = _address(client[0]), scope.get("scheme", "http"), "", ""
-    forwarded: dict[bytes, str] = {}
-    proxied = is_trusted(address)
-    for name, value in scope["headers"]:
-        if name == b"host":
-            host = value.decode("latin-1")
-        elif proxied and (name.startswith(b"x-forwarded-") or name == b"x-accel-location"):
-            forwarded[name] = value.decode("latin-1")
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    address, proxied = _peer(client[0])
+    scheme, host, accel = scope.get("scheme", "http"), headers.get(b"host", b""), b""
     if proxied:
-        address = _client_of(forwarded.get(b"x-forwarded-for", ""), address)
-        scheme = forwarded.get(b"x-forwarded-proto", scheme)
-        host = forwarded.get(b"x-forwarded-host", host)
-        accel = forwarded.get(b"x-accel-location", "")
+        if chain := headers.get(b"x-forwarded-for"):
+            address = _client_of(chain.decode("latin-1"), address)
+        if given := headers.get(b"x-forwarded-proto"):
+            scheme = given.decode("latin-1")
+        host = headers.get(b"x-forwarded-host", host)
+        accel = headers.get(b"x-accel-location", b"")
     scope["client"] = (address, client[1])
     scope["scheme"] = scheme
-    scope["breakwater.base_url"] = external_url(scheme, host)
-    scope["breakwater.accel"] = accel
+    scope["breakwater.headers"] = headers
+    scope["breakwater.base_url"] = external_url(scheme, host.decode("latin-1"))
+    scope["breakwater.accel"] = accel.decode("latin-1")
 
 
 def _client_of(chain: str, nearest: str) -> str:

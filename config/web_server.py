@@ -9,6 +9,7 @@ import os
 import signal
 from pathlib import Path
 
+from config import watchdog
 from config.environment import env_int, env_str
 from config.options import parse_address
 from config.processes import end_with_parent, raise_open_files_limit
@@ -20,7 +21,10 @@ _LOGGING = {
     "handlers": {
         "console": {"class": "logging.StreamHandler", "formatter": "lines", "stream": "ext://sys.stdout"},
     },
-    "loggers": {"_granian": {"handlers": ["console"], "level": "INFO", "propagate": False}},
+    "loggers": {
+        name: {"handlers": ["console"], "level": "INFO", "propagate": False}
+        for name in ("_granian", watchdog.log.name)
+    },
 }
 
 
@@ -37,6 +41,7 @@ def main() -> None:
     raise_open_files_limit()
     _return_memory()
     fresh_metrics_directory()
+    watchdog.start()
     # Forked on purpose, on every version of Python: a forked worker can be given a parent-death signal, so
     # that none is left listening when this process is killed.
     multiprocessing.set_start_method("fork")

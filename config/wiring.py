@@ -11,8 +11,9 @@ def connect() -> None:
     hooks.authenticate = oci.authenticate
     hooks.authorize = oci.authorize
     hooks.authorize_catalog = oci.authorize_catalog
+    hooks.known_grant = oci.known_grant
     hooks.find_pull_grant = oci.find_pull_grant
     hooks.pull_checks[:] = [pull.check]
     hooks.push_checks[:] = [quota.check_push]
-    hooks.upload_checks[:] = [quota.check_upload]
+    hooks.upload_checks[:] = [hooks.UploadCheck(quota.LIMITED, quota.check_upload)]
     hooks.bytes_freed[:] = [quota.give_back]

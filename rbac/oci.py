@@ -42,6 +42,19 @@ async def authorize(caller: Caller, name: RepositoryName, action: Action) -> Gra
     return grant
 
 
+def known_grant(authorization: str, address: str, name: RepositoryName, action: Action) -> Grant | None:
+    """What `authorize` would give, where this process knows it and no limit that is asked each time applies."""
+    if not authorization or not epochs.is_fresh():
+        return None
+    session = sessions.known(authorization, address)
+    if session is None or session.networks:
+        return None
+    right = session.known_right(name)
+    if right is None or right.networks or (right.read_only and action != "pull"):
+        return None
+    return right.grants.get(action)
+
+
 async def find_pull_grant(caller: Caller, name: RepositoryName) -> Grant | None:
     """May this credential, or anybody, pull there? Asked for the source of a mount, where a no is not a refusal."""
     if not epochs.is_fresh():

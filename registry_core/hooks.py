@@ -52,7 +52,8 @@ class Caller(NamedTuple):
 class Grant:
     """A yes: who, and to which namespace the name led (always go on by this id).
 
-    `policies` are the project's pull policies that are on, in the words of whoever checks them: none for most.
+    `policies` are the project's pull policies that are on, in the words of whoever checks them: none for most, and then
+    no pull check is asked.
     """
 
     principal: Principal
@@ -89,8 +90,20 @@ class Arrival:
     size: int = 0
 
 
+class UploadCheck(NamedTuple):
+    """`ask` raises Denied. `concerns` is SQL: whether it could, in the namespace `%(namespace)s`; where that is false
+    the check is not asked."""
+
+    concerns: str
+    ask: Callable[[Arrival], None]
+
+
 async def _deny(caller: Caller, name: RepositoryName, action: Action) -> Grant:
     raise errors.Denied("no authorization is configured", {"repository": str(name), "action": action})
+
+
+def _not_known(authorization: str, address: str, name: RepositoryName, action: Action) -> Grant | None:
+    return None
 
 
 async def _deny_caller(caller: Caller) -> Principal:
@@ -107,6 +120,9 @@ async def _nothing(grant: Grant, name: RepositoryName, reference: str) -> bool:
 
 # authorize: Grant, or raises Unauthorized / Denied with challenge and reason.
 authorize: Callable[[Caller, RepositoryName, Action], Awaitable[Grant]] = _deny
+# (Authorization header, client's address, name, action): the Grant that `authorize` would give if nobody needs to be
+# asked; None leaves it to `authorize`.
+known_grant: Callable[[str, str, RepositoryName, Action], Grant | None] = _not_known
 # may this caller's credential pull `name`? For mounts: None leads to a plain upload, never to a refusal.
 find_pull_grant: Callable[[Caller, RepositoryName], Awaitable[Grant | None]] = _no_grant
 # GET /v2/: the principal, or the challenge.
@@ -115,11 +131,11 @@ authenticate: Callable[[Caller], Awaitable[Principal]] = _deny_caller
 authorize_catalog: Callable[[Caller], Awaitable[Principal]] = _deny_caller
 # a manifest or blob that is not here: True when it may have arrived meanwhile (proxy cache).
 on_miss: Callable[[Grant, RepositoryName, str], Awaitable[bool]] = _nothing
-# before a manifest (lookups.Stored) is sent; raises to keep it back.
+# before a manifest (lookups.Stored) is sent, where the grant names policies; raises to keep it back.
 pull_checks: list[Callable[[Grant, RepositoryName, Any, Caller], Awaitable[None]]] = []
 push_checks: list[Callable[[Push], None]] = []
 # before bytes are taken, and again once they are here; inside the transaction, which a Denied undoes.
-upload_checks: list[Callable[[Arrival], None]] = []
+upload_checks: list[UploadCheck] = []
 # (namespace id, bytes) that a deletion took from what the namespace holds; inside its transaction, as its last word.
 bytes_freed: list[Callable[[int, int], None]] = []
 
@@ -131,7 +147,12 @@ def check_push(push: Push) -> None:
 
 def check_upload(arrival: Arrival) -> None:
     for check in upload_checks:
-        check(arrival)
+        check.ask(arrival)
+
+
+def concerns_uploads() -> str:
+    """SQL: whether any upload check could refuse in the namespace `%(namespace)s`."""
+    return " OR ".join(f"({check.concerns})" for check in upload_checks) or "false"
 
 
 def free_bytes(namespace_id: int, count: int) -> None:

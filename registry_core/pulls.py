@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from registry_core import errors
+from registry_core.digests import is_digest
 from registry_core.hooks import Grant
 from registry_core.locks import retrying
 from registry_core.lookups import Stored
+from registry_core.references import RepositoryName
 
 log = logging.getLogger("breakwater.pulls")
 
@@ -34,18 +36,28 @@ class _Pulled:
     at: float
 
 
-class _Line(NamedTuple):
-    username: str
-    resource: str
-    namespace_id: int
+class Line(NamedTuple):
+    """Put into words when it is written: thousands a second are dropped unread."""
+
+    grant: Grant
+    repository: RepositoryName
+    reference: str
     address: str
     at: float
+
+    @property
+    def username(self) -> str:
+        return self.grant.principal.name or "anonymous"
+
+    @property
+    def resource(self) -> str:
+        return f"{self.repository}{'@' if is_digest(self.reference) else ':'}{self.reference}"
 
 
 class Buffer:
     def __init__(self) -> None:
         self.pulled: dict[tuple[int, str], _Pulled] = {}
-        self.lines: deque[_Line] = deque(maxlen=MAX_LINES)
+        self.lines: deque[Line] = deque(maxlen=MAX_LINES)
 
     def is_empty(self) -> bool:
         return not self.pulled and not self.lines
@@ -54,19 +66,15 @@ class Buffer:
 _buffer = Buffer()
 
 
-def note(stored: Stored, grant: Grant, repository: str, reference: str, address: str) -> None:
+def note(stored: Stored, grant: Grant, repository: RepositoryName, reference: str, address: str) -> None:
     """Somebody fetched a manifest; costs a dictionary entry."""
-    is_tag = reference != stored.digest
-    key, now = (stored.artifact_id, reference if is_tag else ""), time.time()
+    key, now = (stored.artifact_id, "" if reference == stored.digest else reference), time.time()
     if (entry := _buffer.pulled.get(key)) is not None:
         entry.count += 1
         entry.at = now
     elif len(_buffer.pulled) < MAX_ARTIFACTS:
         _buffer.pulled[key] = _Pulled(stored.repository_id, 1, now)
-    resource = f"{repository}{':' if is_tag else '@'}{reference}"
-    _buffer.lines.append(
-        _Line(grant.principal.name or "anonymous", resource, grant.namespace_id, address, now)
-    )
+    _buffer.lines.append(Line(grant, repository, reference, address, now))
 
 
 def take() -> Buffer:
@@ -156,7 +164,7 @@ def _date_artifacts(cursor: Any, artifacts: dict[int, float]) -> None:
     )
 
 
-def _write_lines(cursor: Any, lines: list[_Line]) -> None:
+def _write_lines(cursor: Any, lines: list[Line]) -> None:
     cursor.execute(
         "INSERT INTO registry_core_auditlog (username, operation, resource_type, resource, description, succeeded, "
         "namespace_id, address, occurred_at) SELECT p.username, 'pull', 'artifact', p.resource, "
@@ -164,7 +172,7 @@ def _write_lines(cursor: Any, lines: list[_Line]) -> None:
         "FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::timestamptz[]) "
         "AS p (username, resource, namespace_id, address, at)",
         [
-            [x.username for x in lines], [x.resource for x in lines], [x.namespace_id for x in lines],
+            [x.username for x in lines], [x.resource for x in lines], [x.grant.namespace_id for x in lines],
             [x.address for x in lines], [_when(x.at) for x in lines],
         ],
     )  # fmt: skip

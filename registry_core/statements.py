@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
 # A row that says where a session stands need not outlive the database server: what was lost with it is asked for
 # again, and no answer promised it. Added to a condition; it holds until the end of the transaction.
@@ -59,9 +59,13 @@ Step = tuple[Statement, Mapping[str, Any]]
 
 
 def run_all(cursor: Any, steps: Sequence[Step]) -> None:
-    """One after the other, each with a snapshot of its own, in one round trip; the cursor has the last one's rows."""
+    """One after the other, each with a snapshot of its own, in one round trip; the cursor has the last one's rows.
+
+    Outside a transaction they are one.
+    """
     if settings.PGBOUNCER:
-        for statement, arguments in steps:
-            statement.run(cursor, arguments)
+        with transaction.atomic(savepoint=False):
+            for statement, arguments in steps:
+                statement.run(cursor, arguments)
         return
     cursor.execute("; ".join(statement.text(cursor, arguments) for statement, arguments in steps))

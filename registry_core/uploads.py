@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import uuid
 from dataclasses import dataclass, field
@@ -9,14 +10,14 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import IntegrityError, connection
 
 from registry_core import accounting, errors, hooks, versions
 from registry_core.actions import ensure_repository
 from registry_core.locks import Vanished, alone, name_keys, reading, retrying
 from registry_core.models import Artifact, Repository
 from registry_core.references import RepositoryName
-from registry_core.statements import UNHURRIED, Statement
+from registry_core.statements import UNHURRIED, Statement, run_all
 from registry_core.storage.paths import new_key
 
 LEASE = 24 * 3600  # seconds
@@ -37,43 +38,60 @@ class Session:
     state: dict[str, Any] = field(default_factory=dict)
 
 
-_START = Statement(
-    "start_upload",
-    'INSERT INTO registry_core_upload (id, repository_id, principal, key, algorithm, "offset", content_digest, state, '
-    "created_at, updated_at) "
-    "SELECT %(id)s, r.id, %(principal)s::varchar, %(key)s, %(algorithm)s, 0, '', '{}', now(), now() "
-    "FROM registry_core_repository r WHERE r.namespace_id = %(namespace)s AND r.path = %(path)s "
-    "AND (SELECT count(*) FROM (SELECT 1 FROM registry_core_upload WHERE principal = %(principal)s "
-    "LIMIT %(most)s) AS open) < %(most)s RETURNING repository_id",
-)
+_START = """
+INSERT INTO registry_core_upload (id, repository_id, principal, key, algorithm, "offset", content_digest, state,
+    writer, writer_until, created_at, updated_at)
+SELECT %(id)s, r.id, %(principal)s::varchar, %(key)s, %(algorithm)s, 0, '', '{}',
+    %(writer)s::uuid, CASE WHEN %(writer)s::uuid IS NOT NULL THEN now() + %(lease)s * interval '1 second' END,
+    now(), now()
+FROM registry_core_repository r WHERE r.namespace_id = %(namespace)s AND r.path = %(path)s
+AND (SELECT count(*) FROM (SELECT 1 FROM registry_core_upload WHERE principal = %(principal)s LIMIT %(most)s) AS open)
+    < %(most)s
+"""
+
+
+@functools.cache
+def _start(*, is_checked: bool) -> Statement:
+    """The session's row; none where there is no repository, too many are open, or a check has to be asked first."""
+    if is_checked:
+        return Statement("start_upload", f"{_START} RETURNING repository_id")
+    return Statement(
+        "start_unless_limited", f"{_START} AND NOT ({hooks.concerns_uploads()}) RETURNING repository_id"
+    )
 
 
 @alone
 def start_upload(
-    grant: hooks.Grant, name: RepositoryName, algorithm: str = "sha256", *, instead_of_mount: bool = False
+    grant: hooks.Grant,
+    name: RepositoryName,
+    algorithm: str = "sha256",
+    *,
+    instead_of_mount: bool = False,
+    writer: uuid.UUID | None = None,
 ) -> Session:
     """A new session. The row names the key before the first byte is stored, so that the ledger knows it.
 
     A mount that cannot be done becomes an upload even in a full project (contract 6.8): the blob is asked about when
-    it is here.
+    it is here. `writer` begins as the session's only one, as `claim_session` would make it.
     """
-    if not instead_of_mount:
-        hooks.check_upload(hooks.Arrival(grant.principal, grant.namespace_id))
     session = Session(uuid.uuid4(), 0, new_key(), algorithm, 0, "")
-    session.repository_id = _insert_session(grant, name, session) or _start_in_new_repository(
-        grant, name, session
-    )
+    session.repository_id = _insert_session(
+        grant, name, session, writer, is_checked=instead_of_mount
+    ) or _start_after_all(grant, name, session, writer, is_checked=instead_of_mount)
     return session
 
 
-def _insert_session(grant: hooks.Grant, name: RepositoryName, session: Session) -> int:
-    """The repository's id; 0 when there is none, or the principal has too many open."""
+def _insert_session(
+    grant: hooks.Grant, name: RepositoryName, session: Session, writer: uuid.UUID | None, *, is_checked: bool
+) -> int:
+    """The repository's id; 0 when there is no row."""
     with connection.cursor() as cursor:
-        _START.run(
+        _start(is_checked=is_checked).run(
             cursor,
             {
                 "id": session.id, "principal": grant.principal.subject, "key": session.key,
                 "algorithm": session.algorithm, "namespace": grant.namespace_id, "path": name.path, "most": MAX_OPEN,
+                "writer": writer, "lease": WRITER_LEASE,
             },
         )  # fmt: skip
         row = cursor.fetchone()
@@ -81,9 +99,14 @@ def _insert_session(grant: hooks.Grant, name: RepositoryName, session: Session) 
 
 
 @retrying
-def _start_in_new_repository(grant: hooks.Grant, name: RepositoryName, session: Session) -> int:
+def _start_after_all(
+    grant: hooks.Grant, name: RepositoryName, session: Session, writer: uuid.UUID | None, *, is_checked: bool
+) -> int:
+    """In a new repository, or a namespace with limits; or it is refused."""
+    if not is_checked:
+        hooks.check_upload(hooks.Arrival(grant.principal, grant.namespace_id))
     ensure_repository(grant.namespace_id, name.path)
-    if found := _insert_session(grant, name, session):
+    if found := _insert_session(grant, name, session, writer, is_checked=True):
         return found
     raise errors.TooManyRequests(
         f"{MAX_OPEN} uploads are open; finish or cancel some",
@@ -242,13 +265,78 @@ _COMMIT = Statement(
 )
 
 
-@retrying
+# The blob's name is held until commit (as in _FINISH); the statement after it sees what was there before.
+_HOLD_NAME = Statement(
+    "hold_name",
+    # The repository first, as everywhere.
+    "WITH r AS MATERIALIZED (SELECT id FROM registry_core_repository WHERE id = %(repository)s FOR KEY SHARE) "
+    "SELECT pg_advisory_xact_lock_shared(%(name)s) FROM r",
+)
+
+
+@functools.cache
+def _commit_new() -> Statement:
+    """A session becomes a blob that is stored nowhere yet, waited for by no artifact, and limited by nothing; or no
+    row, and nothing has changed."""
+    return Statement(
+        "commit_new_blob",
+        f"""
+WITH session AS (
+    DELETE FROM registry_core_upload u WHERE u.id = %(id)s AND u.writer = %(writer)s
+    AND NOT EXISTS (SELECT 1 FROM registry_core_blob WHERE digest = %(digest)s)
+    AND NOT EXISTS (SELECT 1 FROM registry_core_artifactblob
+                    WHERE repository_id = %(repository)s AND digest = %(digest)s AND blob_id IS NULL)
+    AND NOT ({hooks.concerns_uploads()})
+    RETURNING u.key, u.repository_id
+), blob AS (
+    INSERT INTO registry_core_blob (digest, size, key, created_at)
+    SELECT %(digest)s, %(size)s, key, now() FROM session RETURNING id
+), look_again AS (
+    INSERT INTO registry_core_collectorcandidate (blob_id, due_at)
+    SELECT id, now() + %(lease)s * interval '1 second' FROM blob
+)
+INSERT INTO registry_core_repositoryblob (repository_id, blob_id, principal, leased_until)
+SELECT session.repository_id, blob.id, %(principal)s, now() + %(lease)s * interval '1 second' FROM session, blob
+RETURNING blob_id
+""",
+    )
+
+
 def commit_upload(
     grant: hooks.Grant, name: RepositoryName, session: Session, digest: str, size: int, writer: uuid.UUID
 ) -> None:
     """The bytes under the session's key, durable by now, become the blob `digest`, leased to the pusher.
 
     Denied leaves the session as it was.
+    """
+    versions.ring(versions.slot(grant.namespace_id, name.path))
+    if _commit_at_once(grant, session, digest, size, writer):
+        versions.raise_after_commit(grant.namespace_id, name.path)
+    else:
+        _commit_in_steps(grant, name, session, digest, size, writer)
+
+
+@alone
+def _commit_at_once(grant: hooks.Grant, session: Session, digest: str, size: int, writer: uuid.UUID) -> bool:
+    """The usual case, in one round trip that is its own transaction."""
+    (name_key,) = name_keys(session.repository_id, [digest])
+    arguments = {
+        "repository": session.repository_id, "name": name_key, "id": session.id, "writer": writer, "digest": digest,
+        "size": size, "lease": LEASE, "principal": grant.principal.subject, "namespace": grant.namespace_id,
+    }  # fmt: skip
+    with connection.cursor() as cursor:
+        try:
+            run_all(cursor, [(_HOLD_NAME, arguments), (_commit_new(), arguments)])
+        except IntegrityError as e:  # somebody's same blob came after we had looked
+            raise Vanished from e
+        return cursor.fetchone() is not None
+
+
+@retrying
+def _commit_in_steps(
+    grant: hooks.Grant, name: RepositoryName, session: Session, digest: str, size: int, writer: uuid.UUID
+) -> None:
+    """Any case.
 
     Where the digest is stored already, the new bytes go and the old ones stay; unless scrub found the old ones missing:
     then the row takes the new key (design 2.2).

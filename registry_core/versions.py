@@ -5,7 +5,7 @@ the answer while the slot still holds that number; a writer puts a new one after
 repositories that share a slot only lose a cached answer.
 
 The number says when it was put, too. A writer puts one also before its commit: should it die between commit and ring,
-nobody holds an answer for long that was kept since.
+nobody holds an answer for long that was kept since. And whoever starts rings for those who may have died so.
 """
 
 from __future__ import annotations
@@ -87,6 +87,14 @@ def ring(index: int) -> None:
     Its lower half is the time (the kernel's monotonic clock, which all processes of a host share).
     """
     (_slots or _open())[index] = _random.getrandbits(32) << 32 | int(time.monotonic()) & _SECONDS
+
+
+def ring_all() -> None:
+    """What anybody keeps about any repository ends. For a process that starts: one that it stands in for may have died
+    before it rang. What is under way stays so: the times do not change."""
+    slots = _slots or _open()
+    for index, number in enumerate(memoryview(os.urandom(4 * SLOTS)).cast("I")):
+        slots[index] = number << 32 | slots[index] & _SECONDS
 
 
 def is_settled(version: int) -> bool:

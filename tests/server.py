@@ -20,13 +20,13 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
-import psycopg2
 
+from tests import ledger
 from tests.components import process
-from tests.components.postgres import ADMIN_PASSWORD, ROOT, Postgres
+from tests.components.postgres import ADMIN_PASSWORD, ROOT, Postgres, query
 from tests.content import MANIFEST, digest_of, encode, image_document, new_bytes
 from tests.steps import Actor
 
@@ -116,13 +116,7 @@ class Server:
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Straight from the tables, committed at once."""
-        connection = psycopg2.connect(self.database)
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute(sql, values)
-                return cursor.fetchall() if cursor.description else []
-        finally:
-            connection.close()
+        return query(self.database, sql, *values)
 
     def eventually(self, sql: str, *values: Any, seconds: float = 10) -> list[tuple[Any, ...]]:
         """The rows, once there are any."""
@@ -217,6 +211,21 @@ class Server:
         answer.content = answer.read()  # type: ignore[attr-defined]
         connection.close()
         return answer
+
+
+AnyServer = TypeVar("AnyServer", bound=Server)
+
+
+@contextlib.contextmanager
+def serving(server: AnyServer, *, start: bool = True) -> Iterator[AnyServer]:
+    """While it lasts the server runs. At its end the ledger must add up, quotas included, whatever was done to it."""
+    if start:
+        server.start()
+    try:
+        yield server
+        ledger.assert_adds_up(server.database, server.storage)
+    finally:
+        server.stop()
 
 
 def _created(answer: httpx.Response) -> httpx.Response:

@@ -53,6 +53,10 @@ def check_push(push: Push) -> None:
         raise _exceeded(push.principal, name, hard, used, push.new_bytes)
 
 
+# Whether check_upload has anything to say.
+LIMITED = """EXISTS (
+    SELECT 1 FROM projects_quota q JOIN projects_project p ON p.id = q.project_id
+    WHERE p.namespace_id = %(namespace)s AND q.hard >= 0)"""
 _ROOM = Statement(
     "quota_room",
     f"""

@@ -29,18 +29,25 @@ Handler = Callable[[Request, RepositoryName, str], Coroutine[None, None, None]]
 @dataclass(frozen=True, slots=True)
 class Route:
     """What one form of path offers. `operation` is Harbor's word for it in metrics (contract 6.10); `is_transfer`: a
-    request may last as long as its bytes take."""
+    request may last as long as its bytes take; `get_known` is GET and HEAD of what needs no asking, or None."""
 
     operation: str
     handlers: dict[str, Handler]
     is_transfer: bool = False
+    get_known: Callable[[Request, RepositoryName, str], Coroutine[None, None, None] | None] | None = None
 
 
 MANIFEST = Route(
     "v2_manifest",
     {"GET": manifests.get, "HEAD": manifests.get, "PUT": manifests.put, "DELETE": manifests.delete},
+    get_known=manifests.get_known,
 )
-BLOB = Route("v2_blob", {"GET": blobs.get, "HEAD": blobs.get, "DELETE": blobs.delete}, is_transfer=True)
+BLOB = Route(
+    "v2_blob",
+    {"GET": blobs.get, "HEAD": blobs.get, "DELETE": blobs.delete},
+    is_transfer=True,
+    get_known=blobs.get_known,
+)
 START = Route("v2_blob_upload", {"POST": uploads.start}, is_transfer=True)
 UPLOAD = Route(
     "v2_blob_upload",
@@ -48,6 +55,8 @@ UPLOAD = Route(
     is_transfer=True,
 )
 TAGS = Route("v2_tags", {"GET": tags.get, "HEAD": tags.get})
+_NOTHING = (Route("v2_others", {}), "", "")
+_READS = ("GET", "HEAD")
 REFERRERS = Route("v2_referrers", {"GET": referrers.get, "HEAD": referrers.get})
 
 
@@ -77,7 +86,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     began = time.perf_counter()
     request = Request(scope, receive, send)
     try:
-        await _dispatch(request)
+        await (_known(request) or _dispatch(request))
     except errors.RegistryError as e:
         await _refuse(request, e)
     except StorageError as e:
@@ -96,6 +105,17 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
             known = errors.RegistryError()
         await _refuse(request, known)
     metrics.count(request.method, request.status, request.operation, time.perf_counter() - began)
+
+
+def _known(request: Request) -> Coroutine[None, None, None] | None:
+    """The answer to a path that came before, if nobody needs to be asked for it."""
+    if request.method not in _READS or len(request.path) > REMEMBERED:
+        return None
+    route, repository, last = _known_route(request.path) or _NOTHING
+    if route.get_known is None or (route.is_transfer and _is_full(request.address)):
+        return None
+    request.operation = route.operation
+    return route.get_known(request, parse_repository(repository), last)
 
 
 async def _refuse(request: Request, error: errors.RegistryError) -> None:
@@ -142,10 +162,14 @@ _known_route = functools.lru_cache(maxsize=16384)(_route)
 _transfers: Counter[str] = Counter()
 
 
+def _is_full(address: str) -> bool:
+    return bool(_transfers) and _transfers[address] >= settings.MAX_TRANSFERS_PER_ADDRESS
+
+
 async def _as_transfer(request: Request, handle: Coroutine[None, None, None]) -> None:
     """One address does not take the room of all others (design 8.4)."""
-    limit = settings.MAX_TRANSFERS_PER_ADDRESS
-    if _transfers[request.address] >= limit:
+    if _is_full(request.address):
+        limit = settings.MAX_TRANSFERS_PER_ADDRESS
         handle.close()
         raise errors.TooManyRequests(
             f"{limit} transfers of {request.address} are open; wait until one ends",

@@ -9,7 +9,7 @@ import gc
 import logging
 import time
 
-from registry_core import epochs, errors, hot_reads, metrics, presence, pulls
+from registry_core import epochs, errors, hot_reads, metrics, presence, pulls, versions
 from registry_core.storage.driver import StorageError
 from registry_core.storage.paths import new_key
 from registry_core.store import driver
@@ -96,6 +96,7 @@ def _open_store() -> None:
 
 async def start(role: str) -> Tasks:
     """Ready to serve: rights are known, and every other host has had the time to learn of this one (design 8.6)."""
+    versions.ring_all()
     others = None
     while others is None:
         try:

@@ -46,8 +46,8 @@ class Request:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope, self.receive, self.send = scope, receive, send
         self.method: str = scope["method"]
-        self.path: str = scope["raw_path"].decode("latin-1").partition("?")[0]
-        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.path: str = scope["raw_path"].partition(b"?")[0].decode("latin-1")
+        self._headers: dict[bytes, bytes] = scope["breakwater.headers"]
         self._query: dict[str, list[str]] | None = None
         self.address: str = scope["client"][0] if scope.get("client") else ""
         self.base_url: str = scope["breakwater.base_url"]
@@ -87,17 +87,15 @@ class Request:
 
     # -- answering
 
-    async def start(self, status: int, headers: Iterable[Header]) -> None:
+    def start(self, status: int, headers: Iterable[Header]) -> Awaitable[None]:
         self.started, self.status = True, status
         every = [VERSION, (b"x-request-id", self.id), *headers]
-        await self.send({"type": "http.response.start", "status": status, "headers": every})
+        return self.send({"type": "http.response.start", "status": status, "headers": every})
 
     async def answer(self, status: int, headers: Iterable[Header] = (), body: bytes = b"") -> None:
         """A whole answer. With HEAD the body is left out; its length is up to `headers`."""
         await self.start(status, headers)
-        await self.send(
-            {"type": "http.response.body", "body": b"" if self.method == "HEAD" else body, "more_body": False}
-        )
+        await self.send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
 
     async def answer_empty(self, status: int, headers: dict[str, str]) -> None:
         """An answer without a body."""

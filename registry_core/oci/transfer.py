@@ -24,54 +24,62 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 RENEW = uploads.WRITER_LEASE / 3
+PAUSE = 0.1  # seconds; a body that has not ended by then is a slow one, and its session is taken before it is here
 # Each upload holds up to two buffers of a megabyte: what arrives, and what is being written (design 3, Push: 256 MiB).
 _buffers = asyncio.Semaphore(128)
 
+Obtain = Callable[[uuid.UUID], uploads.Session]
+
 
 class Transfer:
-    """The session's only writer. Ends with one of suspend, commit, end and give_up; a second one does nothing."""
+    """The session's only writer, from the first visit to the pool on. Ends with one of suspend, commit, end and
+    give_up; a second one does nothing."""
 
-    def __init__(
-        self,
-        grant: hooks.Grant,
-        name: RepositoryName,
-        session: uploads.Session,
-        writer_id: uuid.UUID,
-        claimed: float,
-        *,
-        resumable: bool,
-    ) -> None:
-        self.grant, self.name, self.session = grant, name, session
-        self._id = writer_id
+    def __init__(self, grant: hooks.Grant, name: RepositoryName, obtain: Obtain, *, resumable: bool) -> None:
+        self.grant, self.name = grant, name
+        self._obtain, self._resumable = obtain, resumable
+        self._session: uploads.Session | None = None
+        self._id = uuid.uuid4()
+        self._algorithm = ""
         self._writer: Writer | None = None
-        self._hash: _Hash | None = new_hash(session.algorithm) if session.offset == 0 else None
-        self._renewed = claimed
+        self._hash: _Hash | None = None
+        self._renewed = 0.0
         self._ended = False
-        self._resumable = resumable
         self._pending: bytes | None = None
         self._failure: StorageError | None = None
         self._size, self._found = 0, ""
+        self._claiming: asyncio.Future[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(PAUSE, self._claim_soon)
 
     @classmethod
-    async def claim(
-        cls, grant: hooks.Grant, name: RepositoryName, upload_id: uuid.UUID, *, resumable: bool = True
+    async def begin(
+        cls, grant: hooks.Grant, name: RepositoryName, obtain: Obtain, *, resumable: bool = True
     ) -> Transfer:
-        writer, now = uuid.uuid4(), time.monotonic()
-        session = await in_thread(uploads.claim_session, grant, name, upload_id, writer)
+        """`obtain` gives the session to the writer that it is called with, in a pool thread, or raises."""
         await _buffers.acquire()
-        return cls(grant, name, session, writer, now, resumable=resumable)
+        return cls(grant, name, obtain, resumable=resumable)
+
+    @property
+    def session(self) -> uploads.Session:
+        assert self._session is not None, "claimed by every end but give_up"
+        return self._session
+
+    async def claim(self) -> None:
+        """Now, since the client would send much, or waits to be told that it may."""
+        self._claim_soon()
+        await self._settle()
 
     def will_be(self, algorithm: str) -> None:
         """The digest that the commit names: its algorithm is the one to compute, if no byte has been hashed yet."""
-        if self.session.offset == 0:
-            self._hash = new_hash(algorithm)
+        self._algorithm = algorithm
 
     async def write(self, chunk: bytes) -> None:
         """Keep one chunk back, so that the last one travels with the end of the request."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
+            await self._settle()
             if driver().is_remote:
-                await self._renew_first()
+                await self._claim_or_renew()
                 await in_store(self._store, pending)
             else:
                 await in_thread(self._store, pending)
@@ -97,36 +105,68 @@ class Transfer:
     async def give_up(self) -> None:
         """The request failed: what this one wrote is dropped, what earlier ones left stays."""
         if self._finish_once():
-            await self._conclude(self._close, self._release)
+            await self._conclude(self._close, self._release, must_claim=False)
 
     def _finish_once(self) -> bool:
         first, self._ended = not self._ended, True
         return first
 
-    async def _conclude(self, bring: Callable[[], None], record: Callable[[], None]) -> None:
+    async def _conclude(
+        self, bring: Callable[[], None], record: Callable[[], None], *, must_claim: bool = True
+    ) -> None:
         """`bring` sees to the bytes, `record` then to the rows."""
         try:
-            # A client that leaves cancels the request; the rows and the file must be brought to an end all the same.
-            await asyncio.shield(self._in_pools(bring, record))
+            try:
+                await self._settle()
+            except errors.RegistryError:
+                if must_claim:
+                    raise
+            if must_claim or self._session is not None:
+                # A client that leaves cancels the request; rows and file must be brought to an end all the same.
+                await asyncio.shield(self._in_pools(bring, record))
         finally:
             _buffers.release()
 
     async def _in_pools(self, bring: Callable[[], None], record: Callable[[], None]) -> None:
         """One visit where the bytes are near. Threads that everybody needs for rows do not wait for a remote store."""
         if driver().is_remote:
-            await self._renew_first()
+            await self._claim_or_renew()
             await in_store(self._try, bring)
             await in_thread(self._record, record)
         else:
             await in_thread(self._both, bring, record)
 
-    async def _renew_first(self) -> None:
-        if time.monotonic() - self._renewed > RENEW:
+    def _claim_soon(self) -> None:
+        if self._claiming is None:
+            self._claiming = asyncio.ensure_future(in_thread(self._claim))
+
+    async def _settle(self) -> None:
+        """Nobody else claims any more, and a claim that is under way has come to its end, or raises why not."""
+        self._timer.cancel()
+        if self._claiming is not None:
+            await asyncio.shield(self._claiming)
+
+    async def _claim_or_renew(self) -> None:
+        if self._session is None:
+            await in_thread(self._claim)
+        elif time.monotonic() - self._renewed > RENEW:
             await in_thread(self._renew)
 
     # -- in a pool thread
 
+    def _claim(self) -> None:
+        """Once. What `obtain` refuses leaves nothing behind."""
+        if self._session is not None:
+            return
+        now = time.monotonic()
+        session = self._obtain(self._id)
+        self._renewed = now
+        if session.offset == 0:
+            self._hash = new_hash(self._algorithm or session.algorithm)
+        self._session = session
+
     def _both(self, bring: Callable[[], None], record: Callable[[], None]) -> None:
+        self._claim()
         self._try(bring)
         self._record(record)
 
@@ -160,6 +200,7 @@ class Transfer:
 
     def _store(self, chunk: bytes) -> None:
         try:
+            self._claim()
             self._write(chunk)
         except StorageError as e:
             raise as_registry_error(e) from e

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import AsyncIterator
 
 from registry_core import errors, hooks, uploads
 from registry_core.digests import ALGORITHMS, Digest, is_digest, parse_digest
-from registry_core.oci.request import ClientGone, Request
-from registry_core.oci.transfer import Transfer
+from registry_core.oci.request import CHUNK, ClientGone, Request
+from registry_core.oci.transfer import Obtain, Transfer
 from registry_core.references import RepositoryName, parse_repository
 from registry_core.store import driver
 from registry_core.threads import in_thread
@@ -30,14 +29,17 @@ async def start(request: Request, name: RepositoryName, _: str) -> None:
         raise errors.DigestInvalid(
             f"unsupported digest algorithm {algorithm[:40]!r}", {"supported": list(ALGORITHMS)}
         )
+    if digest is not None:
+        # All in one request: its client never learns of the session, and could not go on with it.
+        _check_range(request, 0)
+        await _commit(
+            request, grant, name, lambda writer: uploads.start_upload(grant, name, algorithm, writer=writer), digest,
+            resumable=False,
+        )  # fmt: skip
+        return
     session = await in_thread(
         uploads.start_upload, grant, name, algorithm, instead_of_mount=mount is not None
     )
-    if digest is not None:
-        # All in one request: its client never learns of the session, and could not go on with it.
-        transfer = await Transfer.claim(grant, name, session.id, resumable=False)
-        await _commit(request, name, transfer, digest)
-        return
     headers = _position(request, name, session)
     if minimum := driver().minimum_chunk:
         headers["oci-chunk-min-length"] = str(minimum)
@@ -110,10 +112,9 @@ async def cancel(request: Request, name: RepositoryName, upload: str) -> None:
 async def patch(request: Request, name: RepositoryName, upload: str) -> None:
     """Append. A body that ends early keeps what arrived; a wrong Content-Range changes nothing."""
     grant = await hooks.authorize(request.caller(), name, "push")
-    transfer = await Transfer.claim(grant, name, _upload_id(upload))
+    transfer = await Transfer.begin(grant, name, _claiming(request, grant, name, _upload_id(upload)))
     try:
-        announced = _announced(request, transfer)
-        await _receive(request.chunks(), transfer, announced)
+        await _receive(request, transfer)
     except (ClientGone, errors.RequestTimeout):
         await transfer.suspend()
         raise
@@ -124,34 +125,59 @@ async def patch(request: Request, name: RepositoryName, upload: str) -> None:
     await request.answer_empty(202, _position(request, name, transfer.session))
 
 
-def _announced(request: Request, transfer: Transfer) -> int | None:
-    """Bytes that Content-Range promises; None without one. RangeInvalid unless it begins where we stand."""
+def _claiming(request: Request, grant: hooks.Grant, name: RepositoryName, upload_id: uuid.UUID) -> Obtain:
+    """The session, unless Content-Range does not go on where it stands."""
+
+    def obtain(writer: uuid.UUID) -> uploads.Session:
+        session = uploads.claim_session(grant, name, upload_id, writer)
+        try:
+            _check_range(request, session.offset)
+        except errors.RegistryError:
+            uploads.release_writer(upload_id, writer)
+            raise
+        return session
+
+    return obtain
+
+
+def _check_range(request: Request, offset: int) -> None:
+    """RangeInvalid unless Content-Range, where there is one, begins at the offset."""
     text = request.header("content-range")
     if not text:
-        return None
+        return
     match = _CONTENT_RANGE.fullmatch(text.strip())
-    offset = transfer.session.offset
     if match is None or int(match[1]) != offset or int(match[2]) < offset:
         raise errors.RangeInvalid(
             "Content-Range does not go on where the upload stands",
             {"content-range": text[:80], "offset": offset, "form": f"{offset}-<last byte>"},
             headers=uploads.position_headers(offset),
         )
-    length = int(match[2]) - offset + 1
     stated = request.header("content-length")
-    if stated.isascii() and stated.isdigit() and int(stated) != length:
+    if stated.isascii() and stated.isdigit() and int(stated) != _announced(request):
         raise errors.SizeInvalid(
             "Content-Length is not the length of Content-Range",
             {"content-range": text[:80], "content-length": int(stated)},
             headers=uploads.position_headers(offset),
         )
-    return length
 
 
-async def _receive(chunks: AsyncIterator[bytes], transfer: Transfer, announced: int | None) -> None:
-    """Bytes go to the driver and the hash as they come. More than announced ends the session."""
-    received = 0
-    async for chunk in chunks:
+def _announced(request: Request) -> int | None:
+    """Bytes that Content-Range promises; None without one, or where it will be refused."""
+    match = _CONTENT_RANGE.fullmatch(request.header("content-range").strip())
+    return None if match is None else int(match[2]) - int(match[1]) + 1
+
+
+async def _receive(request: Request, transfer: Transfer) -> None:
+    """Bytes go to the driver and the hash as they come. More than announced ends the session.
+
+    Who would send more than a buffer holds, or waits to be told that it may send, hears first of a session that is not
+    to be had; anybody else with the end.
+    """
+    length = request.header("content-length")
+    if request.header("expect") or (length.isascii() and length.isdigit() and int(length) > CHUNK):
+        await transfer.claim()
+    received, announced = 0, _announced(request)
+    async for chunk in request.chunks():
         received += len(chunk)
         if announced is not None and received > announced:
             await transfer.end()
@@ -164,17 +190,26 @@ async def put(request: Request, name: RepositoryName, upload: str) -> None:
     grant = await hooks.authorize(request.caller(), name, "push")
     text = request.parameter("digest")
     if text is None:
-        raise errors.DigestInvalid("the digest parameter is missing", {"fix": "PUT <location>?digest=<digest>"})
+        raise errors.DigestInvalid(
+            "the digest parameter is missing", {"fix": "PUT <location>?digest=<digest>"}
+        )
     digest = parse_digest(text)
-    transfer = await Transfer.claim(grant, name, _upload_id(upload))
-    await _commit(request, name, transfer, digest)
+    await _commit(request, grant, name, _claiming(request, grant, name, _upload_id(upload)), digest)
 
 
-async def _commit(request: Request, name: RepositoryName, transfer: Transfer, digest: Digest) -> None:
+async def _commit(
+    request: Request,
+    grant: hooks.Grant,
+    name: RepositoryName,
+    obtain: Obtain,
+    digest: Digest,
+    *,
+    resumable: bool = True,
+) -> None:
+    transfer = await Transfer.begin(grant, name, obtain, resumable=resumable)
     try:
-        announced = _announced(request, transfer)
         transfer.will_be(digest.algorithm)
-        await _receive(request.chunks(), transfer, announced)
+        await _receive(request, transfer)
         await transfer.commit(digest)
     except (ClientGone, errors.RequestTimeout):
         await transfer.suspend()

@@ -131,7 +131,7 @@ def measure(
 ) -> Measure:
     """A run, and what the server spent on it; RowFailed when an answer was not as expected."""
     with registry.measured() as used:
-        result = run(file, registry.port, seconds=seconds, connections=connections, check_every=check_every)
+        result = run(file, registry.entry, seconds=seconds, connections=connections, check_every=check_every)
     result.check()
     notes = {"p99_ms": result.p99_ms, "checked": result.checked}
     return Measure(result.operations, result.seconds, used.cpu, result.cpu, notes=notes)

@@ -1,8 +1,8 @@
 """Growth: what an operation costs among 100, 10,000 and 1,000,000 tags, in one repository or spread over many.
 
 Three registries of ours stand side by side, loaded by bulk.py, and every round measures them in turn. A row's value is
-server CPU of the dearer of the two large ones against the small one. Another host is made out to be alive, so that a
-read by tag is a query each time; the credential is known.
+server CPU of the dearer of the two large ones against the small one. The credential is known. But for the warm row,
+another host is made out to be alive, so that a read by tag is a query each time.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import psycopg2
-
-from tests.bench import bulk
+from tests.bench import bulk, generator
+from tests.bench.generator import ACCEPT, Request, Run
+from tests.bench.progress import say
 from tests.bench.registries import PROJECT, Breakwater, Registry, basic
 from tests.bench.rows import Bench, Goal, Measure, RowFailed, row
 from tests.components import process
+from tests.components.postgres import query
 from tests.content import INDEX, MANIFEST, descriptor, digest_of, encode, image_document, new_bytes
 
 SIZES = (100, 10_000, 1_000_000)
@@ -34,6 +35,11 @@ THREADS = 4
 DELETED = 50
 REFERRERS = 100
 _seed = itertools.count(1)
+_ANOTHER = (
+    "INSERT INTO registry_core_heartbeat (process, host, role, seen_at, flushed_at) VALUES "
+    "(gen_random_uuid(), gen_random_uuid(), 'web', now() + interval '1 day', now() + interval '1 day')"
+)
+_NO_OTHER = "DELETE FROM registry_core_heartbeat WHERE seen_at > now() + interval '1 hour'"
 
 
 @dataclass
@@ -45,6 +51,7 @@ class Grown:
     spread: bool
     database: str = ""
     first: bytes = b""
+    is_alone: bool = True
     _local: threading.local = field(default_factory=threading.local)
 
     @property
@@ -71,6 +78,22 @@ class Grown:
             raise RowFailed(f"{method} {path}: {answer.status} {content[:300]!r}")
         return content
 
+    def sending(
+        self, paths: Iterable[str], authorization: str = "", connections: int = 4
+    ) -> Callable[[], Run]:
+        """What sends a GET for each of them."""
+        authorization = authorization or basic(self.registry.robot)
+        requests = [Request("GET", f"/v2/{path}", authorization, accept=ACCEPT) for path in paths]
+        file = generator.write(self.registry.directory / "requests" / "growth", self.registry.host, requests)
+        return lambda: generator.run(file, self.registry.port, connections=connections).check()
+
+    def pretend(self, *, alone: bool) -> None:
+        """That no other host lives, or that one does."""
+        if alone != self.is_alone:
+            self.rows(_NO_OTHER if alone else _ANOTHER)
+            time.sleep(1.5)  # until every process has seen it
+        self.is_alone = alone
+
     def all(self, work: Callable[[Any], object], items: Iterable[Any]) -> None:
         with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
             collections.deque(pool.map(work, items), maxlen=0)
@@ -84,13 +107,7 @@ class Grown:
         self.request("PUT", path, payload, 201, **{"Content-Type": MANIFEST})
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        connection = psycopg2.connect(self.database)
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute(sql, values)
-                return cursor.fetchall() if cursor.description else []
-        finally:
-            connection.close()
+        return query(self.database, sql, *values)
 
 
 _grown: dict[bool, list[Grown]] = {}
@@ -99,16 +116,21 @@ _grown: dict[bool, list[Grown]] = {}
 def grown(*, spread: bool) -> list[Grown]:
     """Those of the last shape are stopped before others start."""
     if spread not in _grown:
-        for others in _grown.values():
-            for one in others:
-                one.registry.stop()
-        _grown.clear()
+        stop_all()
         _grown[spread] = [_start(size, spread=spread) for size in SIZES]
     return _grown[spread]
 
 
+def stop_all() -> None:
+    for ones in _grown.values():
+        for one in ones:
+            one.registry.server.remove()
+    _grown.clear()
+
+
 def _start(size: int, *, spread: bool) -> Grown:
     home = process.run_directory() / f"growth-{'spread' if spread else 'one'}-{size}"
+    say(f"loading {size:,} tags into {'many repositories' if spread else 'one repository'}")
     one = Grown(Breakwater(home, BREAKWATER_GC_GRACE="0"), size, spread=spread)
     one.registry.start()
     one.database = one.registry.server.given_to_children()["DATABASE_URL"]
@@ -129,11 +151,6 @@ def _start(size: int, *, spread: bool) -> Grown:
         ),
         range(REFERRERS),
     )
-    one.rows(
-        "INSERT INTO registry_core_heartbeat (process, host, role, seen_at, flushed_at) VALUES "
-        "(gen_random_uuid(), gen_random_uuid(), 'web', now() + interval '1 day', now() + interval '1 day')"
-    )
-    time.sleep(1.5)  # until every process has seen it
     return one
 
 
@@ -141,20 +158,33 @@ def _image(one: Grown, number: str, **changes: Any) -> bytes:
     return encode(json.loads(one.first) | {"annotations": {"number": number}} | changes)
 
 
-def _compared(
-    registry: Registry, operations: int, work: Callable[[Grown], Any], *, spread: bool
-) -> Measure | None:
-    """`work` prepares, and gives what is measured."""
-    if not isinstance(registry, Breakwater):
-        return None
-    cpu: dict[int, float] = {}
-    for one in grown(spread=spread):
-        measured = work(one)
+@dataclass(frozen=True)
+class Operation:
+    """`work` prepares, and gives what is measured: so many times the operation."""
+
+    name: str
+    title: str
+    times: int
+    work: Callable[[Grown], Callable[[], object]]
+    alone: bool = False
+    together: bool = False  # in all at once: most of its time it waits
+
+    def measure(self, registry: Registry, *, spread: bool) -> Measure | None:
+        if not isinstance(registry, Breakwater):
+            return None
+        ones = grown(spread=spread)
+        with concurrent.futures.ThreadPoolExecutor(len(ones) if self.together else 1) as pool:
+            cpu = list(pool.map(self._cpu, ones))
+        notes = {f"cpu_us_{size}": round(each * 1e6, 1) for size, each in zip(SIZES, cpu, strict=True)}
+        return Measure(value=max(cpu[1:]) / cpu[0], notes=notes)
+
+    def _cpu(self, one: Grown) -> float:
+        """Of the server, in seconds, for one."""
+        one.pretend(alone=self.alone)
+        measured = self.work(one)
         with one.registry.measured() as used:
             measured()
-        cpu[one.size] = used.cpu / operations
-    notes = {f"cpu_us_{size}": round(each * 1e6, 1) for size, each in cpu.items()}
-    return Measure(value=max(cpu[size] for size in SIZES[1:]) / cpu[SIZES[0]], notes=notes)
+        return used.cpu / self.times
 
 
 # -- what is done
@@ -163,7 +193,15 @@ def _compared(
 def get_by_tag(one: Grown) -> Callable[[], object]:
     chosen = random.Random(next(_seed))
     names = [one.named(chosen.randint(1, one.size - 1)) for _ in range(GETS)]
-    return lambda: one.all(lambda n: one.request("GET", f"/v2/{n[0]}/manifests/{n[1]}"), names)
+    return one.sending(f"{repository}/manifests/{tag}" for repository, tag in names)
+
+
+def get_warm(one: Grown) -> Callable[[], object]:
+    """Few, and asked for shortly before by so many connections that each process knows all of them."""
+    chosen = random.Random(next(_seed)).sample(range(1, one.size), KNOWN)
+    paths = [f"{repository}/manifests/{tag}" for repository, tag in map(one.named, chosen)]
+    one.sending(paths * 40, connections=32)()
+    return one.sending(paths * (GETS // KNOWN))
 
 
 def put(one: Grown) -> Callable[[], object]:
@@ -173,19 +211,21 @@ def put(one: Grown) -> Callable[[], object]:
 
 
 def list_tags(one: Grown) -> Callable[[], object]:
-    return lambda: one.all(lambda _: one.request("GET", f"/v2/{one.repository}/tags/list?n=50"), range(PAGES))
+    return one.sending([f"{one.repository}/tags/list?n=50"] * PAGES)
 
 
 def list_tags_in_the_middle(one: Grown) -> Callable[[], object]:
     middle = (bulk.PER_REPOSITORY if one.spread else one.size) // 2 - 1
-    path = f"/v2/{one.repository}/tags/list?n=50&last={one.named(middle)[1]}"
-    return lambda: one.all(lambda _: one.request("GET", path), range(PAGES))
+    return one.sending([f"{one.repository}/tags/list?n=50&last={one.named(middle)[1]}"] * PAGES)
 
 
 def list_referrers(one: Grown) -> Callable[[], object]:
-    digest = digest_of(one.first)
-    repository = one.repository
-    return lambda: one.all(lambda _: one.request("GET", f"/v2/{repository}/referrers/{digest}"), range(PAGES))
+    return one.sending([f"{one.repository}/referrers/{digest_of(one.first)}"] * PAGES)
+
+
+def list_catalog(one: Grown) -> Callable[[], object]:
+    """As long a page as the smallest can fill."""
+    return one.sending(["_catalog?n=2"] * PAGES, one.registry.catalog_authorization())
 
 
 def delete(one: Grown) -> Callable[[], object]:
@@ -219,34 +259,30 @@ def _wait_until_gone(files: list[pathlib.Path]) -> None:
 
 
 # Enough that a clock of 10 ms a process measures them.
-GETS, PUTS, PAGES = 2000, 200, 2000
-_OPERATIONS: tuple[tuple[str, str, int, Callable[[Grown], Any]], ...] = (
-    ("get", "manifest GET by tag", GETS, get_by_tag),
-    ("put", "manifest PUT, new tag", PUTS, put),
-    ("tags", "tags/list, first page", PAGES, list_tags),
-    ("tags_middle", "tags/list, page in the middle", PAGES, list_tags_in_the_middle),
-    ("referrers", "referrers, 100", PAGES, list_referrers),
-    ("delete", "delete and free an artifact", DELETED, delete),
+GETS, PUTS, PAGES, KNOWN = 2000, 200, 2000, 50
+_OPERATIONS = (
+    Operation("get", "manifest GET by tag", GETS, get_by_tag),
+    Operation("tags", "tags/list, first page", PAGES, list_tags),
+    Operation("tags_middle", "tags/list, page in the middle", PAGES, list_tags_in_the_middle),
+    Operation("referrers", "referrers, 100", PAGES, list_referrers),
+    Operation("catalog", "catalog, first page", PAGES, list_catalog),
+    Operation("put", "manifest PUT, new tag", PUTS, put),
+    Operation("delete", "delete and free an artifact", DELETED, delete, together=True),
+    Operation("get_warm", "manifest GET by tag, warm", GETS, get_warm, alone=True),
 )
 
 
-def _add(shape: str, *, spread: bool) -> None:
-    for name, title, operations, work in _OPERATIONS:
-        where = "many repositories" if spread else "one repository"
+def _add(operation: Operation, *, spread: bool) -> None:
+    shape, where = ("many", "many repositories") if spread else ("one", "one repository")
 
-        def measure(
-            bench: Bench,
-            registry: Registry,
-            operations: int = operations,
-            work: Callable[[Grown], Any] = work,
-        ) -> Measure | None:
-            return _compared(registry, operations, work, spread=spread)
-
-        row(
-            f"growth_{shape}_{name}", f"{title}: 100 → 1,000,000 tags in {where}",
-            group="growth", goal=Goal(most=LARGEST), unit="×",
-        )(measure)  # fmt: skip
+    @row(
+        f"growth_{shape}_{operation.name}", f"{operation.title}: 100 → 1,000,000 tags in {where}",
+        group="growth", goal=Goal(most=LARGEST), unit="×",
+    )  # fmt: skip
+    def measured(_: Bench, registry: Registry) -> Measure | None:
+        return operation.measure(registry, spread=spread)
 
 
-_add("one", spread=False)
-_add("many", spread=True)
+for _spread in (False, True):
+    for _operation in _OPERATIONS:
+        _add(_operation, spread=_spread)

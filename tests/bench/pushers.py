@@ -144,9 +144,7 @@ class Client:
         if has_body and status not in (204, 304):
             if "content-length" not in headers:
                 raise Refused(f"an answer without its length: {first}")
-            while len(body) < (length := int(headers["content-length"])):
-                body += _received(of)
-            body, self._rest = body[:length], body[length:]
+            body, self._rest = _whole(of, body, int(headers["content-length"]))
         if headers.get("connection", "").lower() == "close":
             self.close()
         return Answer(status, headers, body)
@@ -165,6 +163,16 @@ class Client:
             place = path.partition("?")[0]
             raise Refused(f"{answer.status} to {method} {place}, not {status}: {answer.body[:200]!r}")
         return answer
+
+
+def _whole(of: socket.socket, start: bytes, length: int) -> tuple[bytes, bytes]:
+    """A body that begins with `start`, and what came after it. Joined once: it may have 256 MB."""
+    parts, missing = [start], length - len(start)
+    while missing > 0:
+        parts.append(_received(of))
+        missing -= len(parts[-1])
+    whole = b"".join(parts)
+    return whole[:length], whole[length:]
 
 
 def _received(of: socket.socket) -> bytes:

@@ -1,7 +1,7 @@
 """The registries that are measured: this one as `manage.py up` starts it, and its peers with token authentication.
 
-Each runs at its best: caches on, access log off (as shipped, logs cost docker-registry a fifth more), nothing pinned,
-on files below one directory.
+Each runs at its best: caches on, nothing pinned, on files below one directory. Breakwater writes no line per request,
+so the peers' logs are off as well; as they are shipped they write two, which `logging` brings back.
 """
 
 from __future__ import annotations
@@ -10,36 +10,25 @@ import abc
 import base64
 import concurrent.futures
 import contextlib
-import hashlib
 import http.client
 import json
 import os
 import pathlib
-import secrets
 import threading
 import time
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import jwt
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import NameOID
-
+from registry_core.versions import UNSETTLED
 from tests.bench import usage
+from tests.bench.progress import say
 from tests.components import breakwater, process
 from tests.components.breakwater import ADMIN, Credentials
-from tests.components.go_tools import DIRECTORY
 
 PROJECT = "bench"  # every repository of a run is below it
-ISSUER, SERVICE = "bench-issuer", "bench-registry"
 ALL = "pull,push,delete"
-_DAY = 86400
+DAY = 86400
 
 
 @dataclass
@@ -53,7 +42,7 @@ class Used:
 class Registry(abc.ABC):
     name: str
     has_referrers = False
-    has_tag_pages = True
+    unsettled = 0.0  # seconds after a change for which less is kept of what was read
 
     def __init__(self, directory: pathlib.Path, port: int) -> None:
         self.directory = directory
@@ -61,10 +50,13 @@ class Registry(abc.ABC):
         self.host = f"127.0.0.1:{port}"
         self.url = f"http://{self.host}"
         self.pid = 0
+        self.front: tuple[int, int] | None = None  # pid and port of what stands in front of it
+        self.started_at = self.used_at = self.changed_at = time.monotonic()
         self._tokens: dict[tuple[str, ...], str] = {}
 
     @abc.abstractmethod
-    def start(self) -> None: ...
+    def start(self) -> None:
+        """Over when it answers."""
 
     @abc.abstractmethod
     def stop(self) -> None: ...
@@ -72,6 +64,17 @@ class Registry(abc.ABC):
     def restart(self) -> None:
         self.stop()
         self.start()
+
+    @contextlib.contextmanager
+    def logging(self) -> Iterator[None]:
+        """While it lasts, the registry writes what its packager lets it write for each request."""
+        yield
+
+    def settle(self) -> None:
+        """Wait until nothing of what was stored counts as changed lately."""
+        if (left := self.changed_at + self.unsettled - time.monotonic()) > 0:
+            say(f"{left:.0f} s until what {self.name} stores counts as settled")
+            time.sleep(left)
 
     def forget(self) -> None:
         """Start the processes that answer anew: no token, tag or digest is cached afterwards."""
@@ -102,8 +105,13 @@ class Registry(abc.ABC):
     def catalog_authorization(self) -> str: ...
 
     def cpu(self) -> float:
-        """Seconds so far, of every process of the server."""
-        return usage.cpu_seconds(self.pid)
+        """Seconds so far, of every process of the server and of what stands in front of it."""
+        return usage.cpu_seconds(self.pid) + (usage.cpu_seconds(self.front[0]) if self.front else 0.0)
+
+    @property
+    def entry(self) -> int:
+        """The port that clients go to."""
+        return self.front[1] if self.front else self.port
 
     def memory(self) -> int:
         return usage.pss_bytes(self.pid)
@@ -113,7 +121,8 @@ class Registry(abc.ABC):
         used = Used()
         cpu, began = self.cpu(), time.monotonic()
         yield used
-        used.seconds = time.monotonic() - began
+        self.used_at = time.monotonic()
+        used.seconds = self.used_at - began
         used.cpu = self.cpu() - cpu
 
     def connect(self) -> http.client.HTTPConnection:
@@ -129,6 +138,7 @@ class Breakwater(Registry):
 
     name = "breakwater"
     has_referrers = True
+    unsettled = UNSETTLED + 1.0
 
     def __init__(self, directory: pathlib.Path, **environment: str) -> None:
         self.server = breakwater.Breakwater(
@@ -149,9 +159,10 @@ class Breakwater(Registry):
         self.pid = self.server.pid
         if not self.robot.username:
             self._prepare()
+        self.started_at = time.monotonic()
 
     def _prepare(self) -> None:
-        self.server.configure(token_expiration=_DAY // 60)
+        self.server.configure(token_expiration=DAY // 60)
         with self.server.rest() as rest:
             exists = rest.head("/projects", params={"project_name": PROJECT}).status_code == 200
         if not exists:
@@ -220,135 +231,5 @@ class Breakwater(Registry):
         return basic(ADMIN)
 
 
-class Peer(Registry):
-    """A registry that trusts one key; the tokens are signed here."""
-
-    def __init__(self, directory: pathlib.Path) -> None:
-        super().__init__(directory, process.free_port())
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self._catalog = ""
-
-    @property
-    @abc.abstractmethod
-    def program(self) -> pathlib.Path: ...
-
-    @abc.abstractmethod
-    def _trust(self) -> dict[str, str]:
-        """Write the public key where the registry finds it; the options that say where."""
-
-    @abc.abstractmethod
-    def _key_id(self) -> str: ...
-
-    def start(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        configuration = self.directory / "config.yml"
-        configuration.write_text(json.dumps(self._configuration()))  # JSON is YAML
-        server = process.start(
-            [self.program, "serve", configuration],
-            self.directory,
-            name=self.name,
-            env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
-        )
-        self.pid = server.pid
-        log = self.directory / f"{self.name}.log"
-        process.wait_until(lambda: process.is_listening(self.port), server, log)
-
-    def _configuration(self) -> dict[str, Any]:
-        token = {"realm": f"{self.url}/token", "service": SERVICE, "issuer": ISSUER, **self._trust()}
-        return {
-            "version": 0.1,
-            "log": {"level": "error", "accesslog": {"disabled": True}},
-            "storage": {
-                "filesystem": {"rootdirectory": str(self.storage)},
-                "delete": {"enabled": True},
-                "cache": {"blobdescriptor": "inmemory"},
-            },
-            "http": {"addr": self.host, "secret": "measured-with-secret"},
-            "auth": {"token": token},
-        }
-
-    def stop(self) -> None:
-        process.stop(self.pid)
-
-    def new_token(self, *repositories: str, actions: str = ALL) -> str:
-        return self._sign(
-            [{"type": "repository", "name": r, "actions": actions.split(",")} for r in repositories]
-        )
-
-    def _sign(self, access: list[dict[str, Any]]) -> str:
-        now = int(time.time())
-        times = {"iat": now, "nbf": now - 60, "exp": now + _DAY}
-        who = {"iss": ISSUER, "sub": "bench", "aud": SERVICE, "jti": secrets.token_hex(8)}
-        return jwt.encode(
-            {**who, **times, "access": access}, self._key, algorithm="RS256", headers={"kid": self._key_id()}
-        )
-
-    def catalog_authorization(self) -> str:
-        self._catalog = self._catalog or self._sign(
-            [{"type": "registry", "name": "catalog", "actions": ["*"]}]
-        )
-        return f"Bearer {self._catalog}"
-
-
-class DockerRegistry(Peer):
-    """Debian's docker-registry 2.8."""
-
-    name = "dreg"
-    has_tag_pages = False
-
-    @property
-    def program(self) -> pathlib.Path:
-        return pathlib.Path("/usr/bin/docker-registry")
-
-    def _trust(self) -> dict[str, str]:
-        bundle = self.directory / "key.pem"
-        bundle.write_bytes(_certificate(self._key))
-        return {"rootcertbundle": str(bundle)}
-
-    def _key_id(self) -> str:
-        """libtrust's fingerprint: 240 bits of the SHA-256 of the key, base32, in groups of four."""
-        der = self._key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        text = base64.b32encode(hashlib.sha256(der).digest()[:30]).decode()
-        return ":".join(text[i : i + 4] for i in range(0, len(text), 4))
-
-
-class Distribution(Peer):
-    """distribution v3, as install.sh builds it."""
-
-    name = "v3"
-
-    @property
-    def program(self) -> pathlib.Path:
-        return DIRECTORY / "registry"
-
-    def _trust(self) -> dict[str, str]:
-        file = self.directory / "keys.json"
-        key = jwt.algorithms.RSAAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
-        file.write_text(json.dumps({"keys": [{**key, "kid": self._key_id(), "alg": "RS256", "use": "sig"}]}))
-        return {"jwks": str(file)}
-
-    def _key_id(self) -> str:
-        return "bench"
-
-
-PEERS: tuple[type[Peer], ...] = (DockerRegistry, Distribution)
-
-
 def basic(credentials: Credentials) -> str:
     return f"Basic {base64.b64encode(credentials.joined.encode()).decode()}"
-
-
-def _certificate(key: rsa.RSAPrivateKey) -> bytes:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ISSUER)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=30))
-        .sign(key, hashes.SHA256())
-    )
-    return certificate.public_bytes(Encoding.PEM)

@@ -12,12 +12,14 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tests.bench import generator
 from tests.bench.generator import Request
+from tests.bench.progress import say
 from tests.bench.registries import PROJECT, Registry
 from tests.bench.rows import RowFailed
 from tests.content import MANIFEST, descriptor, digest_of, encode, image_document
@@ -106,6 +108,7 @@ def ensure_stored(registry: Registry) -> None:
     mark = registry.directory / "stored"
     if mark.exists() and mark.read_text() == VERSION:
         return
+    say(f"loading {registry.name}")
     _push_blobs(registry)
     holder = Request(
         "PUT",
@@ -121,6 +124,7 @@ def ensure_stored(registry: Registry) -> None:
     _send(registry, _mounts(tokens, repositories))
     _send(registry, _manifests(registry, tokens))
     mark.write_text(VERSION)
+    registry.changed_at = time.monotonic()
 
 
 def _tokens(registry: Registry, repositories: Sequence[str]) -> dict[str, str]:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from tests.bench.reads import memory_idle
-from tests.bench.rows import Goal, Measure, Result, Row
-from tests.bench.table import duration, line
+import json
+import pathlib
+
+import pytest
+
+from tests.bench import record
+from tests.bench.memory import memory_idle
+from tests.bench.rows import Bench, Goal, Measure, Result, Row
+from tests.bench.table import document, duration, failures, line
 from tests.bench.usage import parse_pss, parse_ticks
 
 
@@ -39,8 +45,16 @@ def test_a_limit() -> None:
 
 def test_a_wrong_answer_leaves_no_figures() -> None:
     failed = result(Goal(dreg=1), [1000], [100])
-    failed.failure = "1 wrong digest"
-    assert line(failed) == ["one row", *[""] * 7, "≥ 1× dreg", "FAILED: 1 wrong digest"]
+    failed.fail("breakwater", "1 wrong digest")
+    assert line(failed) == ["one row", *[""] * 7, "≥ 1× dreg", "FAILED"]
+    assert failures([failed]) == ["one, breakwater: 1 wrong digest"]
+
+
+def test_a_peer_that_failed_is_named_and_meets_nothing() -> None:
+    failed = result(Goal(dreg=1), [1000], [100])
+    failed.fail("dreg", "of 1500, 900 were served")
+    assert line(failed)[3:5] == ["failed", ""]
+    assert failed.verdict() == ""
 
 
 def test_cpu_counts_children_that_ended() -> None:
@@ -55,3 +69,31 @@ def test_shared_memory_counts_once() -> None:
 
 def test_durations() -> None:
     assert [duration(s) for s in (42e-6, 0.0109, 1.5)] == ["42 µs", "10.9 ms", "1.5 s"]
+
+
+def test_growth_shows_the_cpu_at_each_size() -> None:
+    notes = {"cpu_us_100": 100.0, "cpu_us_10000": 110.0, "cpu_us_1000000": 1200.0, "p99_ms": 3.0}
+    row = Row("one", "one row", "growth", memory_idle, Goal(most=1.3), "×", 0)
+    grown = Result(row, {"breakwater": [Measure(value=12.0, notes=notes)]})
+    assert line(grown)[:3] == ["one row", "12 ×", "100 µs → 110 µs → 1.2 ms"]
+    assert grown.verdict() == "MISSED: 12 ×"
+
+
+def test_a_run_comes_back_from_its_record() -> None:
+    """Through JSON: the tables of the page are those that were printed."""
+    bench = Bench(pathlib.Path(), {}, seconds=1.5, rounds=3, idle=300)
+    results = [result(Goal(dreg=10, v3=2), [500, 400, 100], [50, 100, 20])]
+    results[0].fail("v3", "1 wrong digest")
+    kept = json.loads(json.dumps(record.record(bench, results, 61)))
+    assert document(record.results_of(kept)) == document(results)
+    assert "3 rounds of 1.5 s, the whole run 1 minutes" in record.markdown(kept)
+
+
+def test_figures_go_between_the_marks_of_a_page(tmp_path: pathlib.Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{record.BEGIN}\nold \\1\n{record.END}\nafter\n")
+    record.put_into(page, "new \\1")
+    assert page.read_text() == f"before\n{record.BEGIN}\n\nnew \\1\n{record.END}\nafter\n"
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match="once each"):
+        record.put_into(page, "new")

@@ -32,6 +32,17 @@ TEMPLATE = "template_migrated"
 ADMIN_PASSWORD = "Tested-with-Password1"  # of the user admin in every clone
 
 
+def query(database: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    """One statement, committed; what it found."""
+    connection = psycopg2.connect(database)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
 class Postgres:
     """One cluster in its own directory. `durable=False` leaves out fsync: for everything but crash tests."""
 

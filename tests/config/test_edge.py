@@ -30,7 +30,7 @@ def known(settings: Settings) -> Iterator[None]:
 
 
 def forget() -> None:
-    for cache in (edge._trusted, edge.is_trusted, edge.external_url):
+    for cache in (edge._trusted, edge.is_trusted, edge._peer, edge.external_url):
         cache.cache_clear()
 
 

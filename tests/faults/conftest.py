@@ -7,11 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import ledger
 from tests.components import process
 from tests.components.postgres import Postgres
 from tests.components.valkey import Valkey
-from tests.server import Pair, Repository, Server
+from tests.server import Pair, Repository, Server, serving
 
 
 class Alone(Server):
@@ -35,15 +34,8 @@ class Alone(Server):
 
 
 def alone(postgres: Postgres, redis_url: str, *, start: bool = True) -> Iterator[Alone]:
-    """At its end the ledger must add up, whatever was done to it."""
-    server = Alone(postgres, redis_url, BREAKWATER_WORKERS="1")
-    if start:
-        server.start()
-    try:
+    with serving(Alone(postgres, redis_url, BREAKWATER_WORKERS="1"), start=start) as server:
         yield server
-        ledger.assert_adds_up(server.database, server.storage)
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +56,24 @@ def robot(server: Alone, project: str) -> Pair:
 @pytest.fixture
 def repository(server: Alone, project: str, robot: Pair) -> Repository:
     return server.repository(f"{project}/{time.monotonic_ns()}", robot)
+
+
+# Two web processes, for those whose requests meet.
+
+
+@pytest.fixture(scope="session")
+def two(postgres: Postgres, valkey: Valkey) -> Iterator[Server]:
+    with serving(Server(postgres, valkey.url(57), BREAKWATER_WORKERS="2")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pusher(two: Server) -> Pair:
+    """A robot of theirs."""
+    return two.create_robot(two.create_project("meeting"))
+
+
+@pytest.fixture
+def shared(two: Server, pusher: Pair) -> Repository:
+    """A repository that nobody has used, as the robot sees it."""
+    return two.repository(f"meeting/{time.monotonic_ns()}", pusher)

@@ -24,6 +24,7 @@ from tests.steps import Actor
 
 CALLS = "trace=fsync,fdatasync,mkdir,openat,fchmod,pwrite64,sendto,recvfrom,writev,write,sendmsg"
 COMMITTED = r'"C\0\0\0\vCOMMIT\0'
+BLOB_COMMITTED = r"INSERT 0 1\0Z\0\0\0\5I"  # the row of the lease, and the server is in no transaction
 
 
 class Story:
@@ -61,6 +62,14 @@ class Story:
         answered = next(c for c in self.calls if c.began > sent.ended and c.file == within.file)
         assert answered.name == "recvfrom"
         assert COMMITTED in answered.text
+        return sent, answered
+
+    def commit_of_blob(self) -> tuple[Call, Call]:
+        """All of its transaction is one message: sent, and answered with the server idle."""
+        sent = self.one("sendto", r"EXECUTE hold_name\b.*EXECUTE commit_new_blob\b")
+        answered = next(c for c in self.calls if c.began > sent.ended and c.file == sent.file)
+        assert answered.name == "recvfrom"
+        assert BLOB_COMMITTED in answered.text
         return sent, answered
 
     @property
@@ -109,7 +118,7 @@ def test_a_blob_is_synced_then_its_directories_then_committed_then_acknowledged(
     with strace.attached(server.worker, tmp_path, CALLS) as trace:
         push(repository, data)
     story = Story(trace.calls())
-    sent, answered = story.commit_of(r"INSERT INTO registry_core_blob |EXECUTE insert_blob\b")
+    sent, answered = story.commit_of_blob()
     assert_in_order(sent, answered, story.acknowledged)
 
     made = story.created(below=server.storage)

@@ -4,47 +4,20 @@ and no read is older than what had been acknowledged before it (design 3: one ro
 from __future__ import annotations
 
 import itertools
-import secrets
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import httpx
 import pytest
 
-from tests import ledger
-from tests.components.postgres import Postgres
-from tests.components.valkey import Valkey
 from tests.content import digest_of
 from tests.reporting import Report
 from tests.server import Image, Pair, Repository, Server, new_image
 
 CLIENTS = 50
 READERS = 6
-
-
-@pytest.fixture(scope="module")
-def two(postgres: Postgres, valkey: Valkey) -> Iterator[Server]:
-    """Two web processes."""
-    server = Server(postgres, valkey.url(57))
-    server.start()
-    try:
-        yield server
-        ledger.assert_adds_up(server.database, server.storage)
-    finally:
-        server.stop()
-
-
-@pytest.fixture(scope="module")
-def robot(two: Server) -> Pair:
-    return two.create_robot(two.create_project("crowd"))
-
-
-@pytest.fixture
-def repository(two: Server, robot: Pair) -> Repository:
-    return two.repository(f"crowd/{secrets.token_hex(6)}", robot)
 
 
 def prepare(repository: Repository, count: int) -> list[Image]:
@@ -110,18 +83,18 @@ def moves_of(server: Server, repository: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("tag", ["new", "there already"])
 def test_fifty_clients_push_one_tag_at_once(
-    two: Server, robot: Pair, repository: Repository, report: Report, tag: str
+    two: Server, pusher: Pair, shared: Repository, report: Report, tag: str
 ) -> None:
-    images = prepare(repository, CLIENTS + 1)
+    images = prepare(shared, CLIENTS + 1)
     first = images.pop()
     before = ""
     if tag == "there already":
-        before = repository.push_manifest(first.payload, "latest")
-    crowd = Crowd(two, robot, repository.name)
+        before = shared.push_manifest(first.payload, "latest")
+    crowd = Crowd(two, pusher, shared.name)
     crowd.push_all(images)
     assert crowd.statuses == [201] * CLIENTS
 
-    moves = moves_of(two, repository.name)[1 if before else 0 :]
+    moves = moves_of(two, shared.name)[1 if before else 0 :]
     assert sorted(to for _, to in moves) == sorted(image.digest for image in images)
     assert [source for source, _ in moves] == [before, *(to for _, to in moves[:-1])], (
         "the history is no chain"
@@ -130,10 +103,10 @@ def test_fifty_clients_push_one_tag_at_once(
     order = {digest: i for i, digest in enumerate([before, *(to for _, to in moves)])}
     assert_current(crowd, order)
     for _ in range(2 * READERS):
-        with httpx.Client(base_url=f"{two.url}/v2", auth=robot) as client:
-            answer = Repository(client, repository.name).get("manifests/latest")
+        with httpx.Client(base_url=f"{two.url}/v2", auth=pusher) as client:
+            answer = Repository(client, shared.name).get("manifests/latest")
             assert answer.headers["Docker-Content-Digest"] == digest_of(answer.content) == last
-    assert_told(two, repository.name, {image.digest for image in images})
+    assert_told(two, shared.name, {image.digest for image in images})
     report(
         f"{CLIENTS} clients pushed one tag, {len(moves)} moves in the history, {len(crowd.reads)} reads meanwhile"
     )

@@ -6,11 +6,10 @@ from __future__ import annotations
 import gzip
 import os
 import pathlib
-import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -19,36 +18,12 @@ import pytest
 
 from tests import ledger
 from tests.components import process
-from tests.components.postgres import Postgres
-from tests.components.valkey import Valkey
 from tests.content import MANIFEST, digest_of, encode, image_document, new_bytes
 from tests.reporting import Report
 from tests.server import Pair, Repository, Server
 
 T = TypeVar("T")
 WRITING = "SELECT 1 FROM registry_core_upload WHERE id = %s AND writer IS NOT NULL"
-
-
-@pytest.fixture(scope="module")
-def two(postgres: Postgres, valkey: Valkey) -> Iterator[Server]:
-    """Two web processes."""
-    server = Server(postgres, valkey.url(56))
-    server.start()
-    try:
-        yield server
-        ledger.assert_adds_up(server.database, server.storage)
-    finally:
-        server.stop()
-
-
-@pytest.fixture(scope="module")
-def robot(two: Server) -> Pair:
-    return two.create_robot(two.create_project("meeting"))
-
-
-@pytest.fixture
-def repository(two: Server, robot: Pair) -> Repository:
-    return two.repository(f"meeting/{secrets.token_hex(6)}", robot)
 
 
 def at_once(count: int, work: Callable[[int], T]) -> list[T]:
@@ -63,7 +38,7 @@ def at_once(count: int, work: Callable[[int], T]) -> list[T]:
 
 
 def test_twenty_clients_upload_the_same_bytes(
-    two: Server, robot: Pair, repository: Repository, report: Report
+    two: Server, pusher: Pair, shared: Repository, report: Report
 ) -> None:
     """One is kept; the others' bytes wait for deletion, and then the room is free."""
     two.collect()
@@ -71,8 +46,8 @@ def test_twenty_clients_upload_the_same_bytes(
     digest = digest_of(data)
 
     def upload(number: int) -> int:
-        with httpx.Client(base_url=f"{two.url}/v2", auth=robot, timeout=60) as client:
-            name = f"{repository.name}-{number % 4}"
+        with httpx.Client(base_url=f"{two.url}/v2", auth=pusher, timeout=60) as client:
+            name = f"{shared.name}-{number % 4}"
             return Repository(client, name).post(
                 "blobs/uploads/", params={"digest": digest}, content=data
             ).status_code  # fmt: skip
@@ -85,7 +60,7 @@ def test_twenty_clients_upload_the_same_bytes(
     assert two.collect() == {"blobs": 0, "objects": 19, "bytes": 19 * len(data)}
     assert two.stored_bytes() == before + len(data)
     for number in range(4):
-        other = two.repository(f"{repository.name}-{number}", robot)
+        other = two.repository(f"{shared.name}-{number}", pusher)
         assert other.get(f"blobs/{digest}").content == data
     report("20 uploads of one digest, 1 kept, 19 freed")
 
@@ -94,19 +69,19 @@ def test_twenty_clients_upload_the_same_bytes(
     "meeting", ["PUT and PUT", "PUT and PATCH", "DELETE and PATCH", "DELETE and PUT", "PATCH and PATCH"]
 )
 def test_two_requests_meet_at_one_upload(
-    two: Server, robot: Pair, repository: Repository, report: Report, meeting: str
+    two: Server, pusher: Pair, shared: Repository, report: Report, meeting: str
 ) -> None:
     """Either may win; what is acknowledged as a blob is the bytes that its digest names."""
     seen = set()
     for _ in range(15):
         head, rest = new_bytes(3000), new_bytes(3000)
-        location = repository.start_upload()
-        assert repository.client.patch(location, content=head).status_code == 202
+        location = shared.start_upload()
+        assert shared.client.patch(location, content=head).status_code == 202
         digest = digest_of(head + rest)
 
         def ask(number: int, location: str = location, rest: bytes = rest, digest: str = digest) -> int:
             method = meeting.split(" and ")[number]
-            with httpx.Client(auth=robot, timeout=60) as client:
+            with httpx.Client(auth=pusher, timeout=60) as client:
                 params = {"digest": digest} if method == "PUT" else {}
                 content = rest if method in ("PUT", "PATCH") else None
                 headers = {"Content-Range": "3000-5999"} if method == "PATCH" else {}
@@ -118,29 +93,29 @@ def test_two_requests_meet_at_one_upload(
         seen.add(statuses)
         assert set(statuses) <= {201, 202, 204, 400, 404, 416}, statuses
         assert min(statuses) < 300, "at least one is served"
-        stored = repository.get(f"blobs/{digest}")
+        stored = shared.get(f"blobs/{digest}")
         assert (stored.status_code == 200) == (201 in statuses)
         if stored.status_code == 200:
             assert stored.content == head + rest
         elif 202 in statuses and "DELETE" not in meeting:
-            done = repository.client.put(location, params={"digest": digest})
+            done = shared.client.put(location, params={"digest": digest})
             assert done.status_code in (201, 400, 404)  # a PUT that came after the PATCH had twice the rest
     report(f"{meeting}: 15 meetings, answers {sorted(seen)}")
 
 
 def test_a_web_process_that_is_killed_amid_a_patch_gives_way_to_another(
-    two: Server, robot: Pair, repository: Repository, report: Report
+    two: Server, pusher: Pair, shared: Repository, report: Report
 ) -> None:
     """Its lease runs out (30 s, here in the rows), then whoever is left goes on from the offset that was kept."""
     for _ in range(2):
         data = new_bytes(3 << 20)
-        location = repository.start_upload()
+        location = shared.start_upload()
         upload = location.rpartition("/")[2]
-        repository.client.patch(location, content=data[: 1 << 20])
+        shared.client.patch(location, content=data[: 1 << 20])
         path = location[location.index("/v2/") :]
         length = str(len(data) - (1 << 20))
         with two.unfinished(
-            "PATCH", path, robot, data[1 << 20 : 2 << 20], Content_Length=length
+            "PATCH", path, pusher, data[1 << 20 : 2 << 20], Content_Length=length
         ) as connection:
             two.eventually(WRITING, upload)
             peer = connection.getsockname()[1]
@@ -148,15 +123,15 @@ def test_a_web_process_that_is_killed_amid_a_patch_gives_way_to_another(
         deadline = time.monotonic() + 20
         while not two._answers():
             assert time.monotonic() < deadline
-        assert repository.client.patch(location, content=b"x").status_code == 416
+        assert shared.client.patch(location, content=b"x").status_code == 416
         two.rows(
             "UPDATE registry_core_upload SET writer_until = now() - interval '1 s' WHERE id = %s", upload
         )
-        assert repository.client.get(location).headers["Range"] == f"0-{(1 << 20) - 1}"
+        assert shared.client.get(location).headers["Range"] == f"0-{(1 << 20) - 1}"
         rest = {"Content-Range": f"{1 << 20}-{len(data) - 1}"}
-        assert repository.client.patch(location, content=data[1 << 20 :], headers=rest).status_code == 202
-        assert repository.client.put(location, params={"digest": digest_of(data)}).status_code == 201
-        assert repository.get(f"blobs/{digest_of(data)}").content == data
+        assert shared.client.patch(location, content=data[1 << 20 :], headers=rest).status_code == 202
+        assert shared.client.put(location, params={"digest": digest_of(data)}).status_code == 201
+        assert shared.get(f"blobs/{digest_of(data)}").content == data
     ledger.assert_adds_up(two.database, two.storage)
     report("2 kills of the web process that held an upload; both went on from 1 MiB")
 
@@ -211,11 +186,11 @@ def bombs() -> dict[str, tuple[bytes, int, str]]:
 
 
 @pytest.mark.parametrize("bomb", sorted(bombs()))
-def test_a_manifest_made_to_hurt_is_refused_quickly(two: Server, repository: Repository, bomb: str) -> None:
+def test_a_manifest_made_to_hurt_is_refused_quickly(two: Server, shared: Repository, bomb: str) -> None:
     body, status, named = bombs()[bomb]
     before = resident(two)
     spent = cpu(two)
-    answer = repository.put_manifest(body, "bomb", MANIFEST)
+    answer = shared.put_manifest(body, "bomb", MANIFEST)
     assert answer.status_code == status, answer.text[:300]
     (error,) = answer.json()["errors"]
     assert named in error["message"]
@@ -224,7 +199,7 @@ def test_a_manifest_made_to_hurt_is_refused_quickly(two: Server, repository: Rep
     assert error["code"] == ("REQUEST_ENTITY_TOO_LARGE" if status == 413 else code)
     assert cpu(two) - spent < 3
     assert resident(two) - before < 400 << 20
-    assert repository.get("manifests/bomb").status_code == 404
+    assert shared.get("manifests/bomb").status_code == 404
 
 
 def resident(server: Server) -> int:

