@@ -9,7 +9,7 @@ from typing import Any
 
 from rbac import rights, sessions
 from rbac.catalogue import Permission
-from rbac.permissions import NOBODY, Identity, held, held_in_system, is_from, network_refusal, refusal, shown
+from rbac.permissions import NOBODY, Identity, held, is_from, network_refusal, refusal, shown
 from rbac.sessions import ACTIONS, Session
 from registry_core import configuration, epochs, errors, tokens
 from registry_core.hooks import Action, Caller, Grant, Principal
@@ -95,12 +95,9 @@ async def authorize_catalog(caller: Caller) -> Principal:
     if not epochs.is_fresh():
         await epochs.refresh()
     session = await sessions.find(caller.authorization, caller.address)
-    if session.names is None and not session.is_anonymous:
-        account = (await rights.read(session.principal.subject, "")).account
-        identity = account.identity(caller.address) if account else NOBODY
-        if Permission.CATALOG_READ in held_in_system(identity):
-            _check_networks(caller, session, (), None)
-            return identity.principal
+    if Permission.CATALOG_READ in await sessions.find_system_rights(session):
+        _check_networks(caller, session, (), None)
+        return session.principal
     detail = refusal(session.principal, Permission.CATALOG_READ, None)
     if session.names is not None:
         detail["fix"] = "send the name and secret themselves (Basic): no token opens the catalogue"

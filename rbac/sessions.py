@@ -18,7 +18,7 @@ from typing import Any
 from rbac import rights
 from rbac.authn import basic, local, lockout
 from rbac.catalogue import Permission
-from rbac.permissions import NOBODY, held
+from rbac.permissions import NOBODY, held, held_in_system
 from registry_core import configuration, epochs, keys, tokens
 from registry_core.hooks import ANONYMOUS, Action, Grant, Principal
 from registry_core.references import RepositoryName
@@ -79,6 +79,7 @@ class Session:
     issued: int = 0
     is_limited: bool = False
     guessable: str = ""
+    system: frozenset[Permission] | None = None  # what it may do in the system, once that was asked
     rights: dict[str, Right] = field(default_factory=dict)
 
     @property
@@ -195,6 +196,16 @@ def _names(access: Any, ids: Mapping[str, int], policies: Mapping[str, Any]) -> 
         for entry in access
         if entry["type"] == "repository" and entry["actions"]
     }
+
+
+async def find_system_rights(session: Session) -> frozenset[Permission]:
+    """What the principal itself may do in the system: nothing by a token, which speaks of repositories."""
+    if session.names is not None or session.is_anonymous:
+        return frozenset()
+    if session.system is None:
+        account = (await rights.read(session.principal.subject, "")).account
+        session.system = held_in_system(account.identity("")) if account else frozenset()
+    return session.system
 
 
 async def find_right(session: Session, name: RepositoryName) -> Right | None:

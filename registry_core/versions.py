@@ -29,8 +29,9 @@ log = logging.getLogger("breakwater.versions")
 SLOTS = 1 << 16
 _BOOT = pathlib.Path("/proc/sys/kernel/random/boot_id")
 _HEADER = 16  # the host's identity
-_SIZE = _HEADER + 8 * (SLOTS + 1)
 EPOCHS = SLOTS  # the slot that rings when somebody's rights changed
+REPOSITORIES = SLOTS + 1  # and the one that rings with every repository: what lists them all may have changed
+_SIZE = _HEADER + 8 * (SLOTS + 2)
 UNSETTLED = 30  # seconds: longer than any change takes from its first statement to its commit
 _SECONDS = (1 << 32) - 1
 _random = random.SystemRandom()
@@ -109,6 +110,7 @@ def raise_after_commit(namespace_id: int, path: str) -> None:
     """
     index = slot(namespace_id, path)
     ring(index)
+    ring(REPOSITORIES)
     transaction.on_commit(lambda: _tell(index))
 
 
@@ -118,6 +120,7 @@ before_answer: list[Callable[[], None]] = []
 
 def _tell(index: int) -> None:
     ring(index)
+    ring(REPOSITORIES)
     for wait in before_answer:
         wait()
 

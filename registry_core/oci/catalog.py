@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from registry_core import hooks, hot_reads
+from registry_core import hooks, hot_reads, versions
+from registry_core.oci import pages
 from registry_core.oci.request import Request
 from registry_core.oci.tags import next_link, page_of
 
@@ -22,10 +23,14 @@ ORDER BY n.name || '/', r.path LIMIT $3
 
 async def get(request: Request) -> None:
     await hooks.authorize_catalog(request.caller())
+    await pages.answer(request, 0, versions.REPOSITORIES, lambda: _page(request))
+
+
+async def _page(request: Request) -> pages.Page:
     size, last = page_of(request)
     project, slash, path = last.partition("/")
     rows = await hot_reads.fetch(_PAGE, project + slash, path, size + 1)
     names = [row[0] for row in rows]
     page = names[:size]
     headers = next_link("/v2/_catalog", page[-1], size) if len(names) > size and page else []
-    await request.answer_json(200, {"repositories": page}, headers)
+    return pages.Page.of({"repositories": page}, headers)

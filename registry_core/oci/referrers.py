@@ -6,9 +6,10 @@ import json
 import urllib.parse
 from typing import Any
 
-from registry_core import errors, hooks, hot_reads
+from registry_core import errors, hooks, hot_reads, versions
 from registry_core.digests import parse_digest
 from registry_core.manifests import OCI_INDEX
+from registry_core.oci import pages
 from registry_core.oci.request import Header, Request
 from registry_core.references import RepositoryName
 
@@ -38,7 +39,12 @@ _TOTAL = f"{_FOUND} SELECT count(*) FROM found"
 
 async def get(request: Request, name: RepositoryName, reference: str) -> None:
     """200 with an index, empty when nothing refers to the digest or nobody knows it."""
-    grant = await hooks.authorize(request.caller(), name, "pull")
+    namespace = (await hooks.authorize(request.caller(), name, "pull")).namespace_id
+    slot = versions.slot(namespace, name.path)
+    await pages.answer(request, namespace, slot, lambda: _page(request, namespace, name, reference))
+
+
+async def _page(request: Request, namespace_id: int, name: RepositoryName, reference: str) -> pages.Page:
     digest = parse_digest(reference)
     wanted = (request.parameter("artifactType") or "").replace("\0", "")
     after = request.parameter("last") or "0"
@@ -46,7 +52,7 @@ async def get(request: Request, name: RepositoryName, reference: str) -> None:
         raise errors.BadRequest("last is not one that this registry gave", {"last": after[:40]})
     fallback = f"{digest.algorithm[:32]}-{digest.hex[:64]}"
     rows = await hot_reads.fetch(
-        _REFERRERS, grant.namespace_id, name.path, reference, fallback, int(after), wanted, _ROWS + 1
+        _REFERRERS, namespace_id, name.path, reference, fallback, int(after), wanted, _ROWS + 1
     )
     page, more = _fill(rows)
     headers: list[Header] = []
@@ -55,12 +61,12 @@ async def get(request: Request, name: RepositoryName, reference: str) -> None:
         headers.append((b"link", f'<{request.path}?{query}>; rel="next"'.encode()))
     total = len(rows)
     if wanted or more is not None or after != "0":
-        total = await hot_reads.fetchval(_TOTAL, grant.namespace_id, name.path, reference, fallback)
+        total = await hot_reads.fetchval(_TOTAL, namespace_id, name.path, reference, fallback)
     headers.append((b"x-total-count", str(total).encode()))
     if wanted:
         headers.append((b"oci-filters-applied", b"artifactType"))
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": page}
-    await request.answer_json(200, index, headers, _INDEX)
+    return pages.Page.of(index, headers, _INDEX)
 
 
 def _fill(rows: list[Any]) -> tuple[list[dict[str, Any]], int | None]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import urllib.parse
 
-from registry_core import errors, hooks, hot_reads
+from registry_core import errors, hooks, hot_reads, versions
+from registry_core.oci import pages
 from registry_core.oci.request import Header, Request
 from registry_core.references import RepositoryName
 
@@ -19,14 +20,19 @@ FROM ({_REPOSITORY}) AS r
 
 
 async def get(request: Request, name: RepositoryName, _: str) -> None:
-    grant = await hooks.authorize(request.caller(), name, "pull")
+    namespace = (await hooks.authorize(request.caller(), name, "pull")).namespace_id
+    slot = versions.slot(namespace, name.path)
+    await pages.answer(request, namespace, slot, lambda: _page(request, namespace, name))
+
+
+async def _page(request: Request, namespace_id: int, name: RepositoryName) -> pages.Page:
     size, last = page_of(request)
-    names = await hot_reads.fetchval(_PAGE, grant.namespace_id, name.path, last, size + 1)
+    names = await hot_reads.fetchval(_PAGE, namespace_id, name.path, last, size + 1)
     if names is None:
         raise errors.NameUnknown(f"repository {name} not found", {"repository": str(name)})
     page = names[:size]
     headers = next_link(request.path, page[-1], size) if len(names) > size and page else []
-    await request.answer_json(200, {"name": str(name), "tags": page}, headers)
+    return pages.Page.of({"name": str(name), "tags": page}, headers)
 
 
 def page_of(request: Request) -> tuple[int, str]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rbac import actions, oci
-from rbac.models import Member
+from rbac import actions, oci, robots
+from rbac.models import Member, User
 from registry_core import configuration, errors
 from registry_core.hooks import Action, Caller
 from tests import hot
@@ -116,6 +116,29 @@ def test_the_catalogue_takes_basic_of_administrators_and_of_robots_that_hold_it(
     assert of(robot.basic) == robot.name
     for authorization in ("", bob.basic, other.basic, token_of(root, "library/app"), "Bearer x"):
         assert of(authorization) == no
+
+
+def test_the_catalogue_closes_when_the_right_to_it_is_taken_away() -> None:
+    person, robot = make_person(sysadmin=True), make_robot(("/", ["catalog:read"]), level="system")
+
+    async def is_open(authorization: str) -> bool:
+        try:
+            await oci.authorize_catalog(caller(authorization))
+        except errors.Unauthorized:
+            return False
+        return True
+
+    def both() -> list[bool]:
+        return [hot.run(lambda: is_open(person.basic)), hot.run(lambda: is_open(robot.basic))]
+
+    assert both() == [True, True]
+    actions.set_sysadmin(ADMIN, User.objects.get(username=person.name), flag=False)
+    assert both() == [False, True]
+    assert robot.robot
+    other = {"kind": "system", "namespace": "/", "access": [{"resource": "quota", "action": "read"}]}
+    request = robots.parse_request("system", -1, [other])
+    robots.update(ADMIN, robot.robot, request, description="", disable=False)
+    assert both() == [False, False]
 
 
 # -- roles

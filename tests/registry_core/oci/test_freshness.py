@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.content import digest_of, encode, image_document, new_bytes
-from tests.server import Image, Pair, Repository, Server, new_image
+from tests.content import MANIFEST, descriptor, digest_of, encode, image_document, new_bytes
+from tests.server import ADMIN, Image, Pair, Repository, Server, new_image
 from tests.steps import Actor
 
 READERS = 12  # connections; which process has one is up to the kernel
@@ -90,6 +90,42 @@ def test_what_the_rest_api_changed(
     assert everywhere("manifests/v1") == {image.digest}
     assert server.rest.delete(f"{place}/{image.digest}").status_code == 200
     assert everywhere("manifests/v1") == {"404"}
+
+
+@pytest.fixture(scope="module")
+def administrators(server: Server) -> list[httpx.Client]:
+    return [server.client(ADMIN) for _ in range(READERS)]
+
+
+def test_lists_after_every_change(repository: Repository, administrators: list[httpx.Client]) -> None:
+    """Their pages are kept ready in each process."""
+    before = repository.name[:-1] + chr(ord(repository.name[-1]) - 1)
+
+    def everywhere(image: Image) -> set[tuple[bool, tuple[str, ...], tuple[str, ...]]]:
+        """What every connection answers twice: is it in the catalogue, its tags, the image's referrers."""
+        seen = set()
+        for reader in administrators * 2:
+            names = reader.get("/_catalog", params={"n": 5, "last": before}).json()["repositories"]
+            tags = reader.get(f"/{repository.name}/tags/list?n=9").json().get("tags", [])
+            about = reader.get(f"/{repository.name}/referrers/{image.digest}").json()["manifests"]
+            seen.add((repository.name in names, tuple(tags), tuple(x["digest"] for x in about)))
+        return seen
+
+    for _ in range(3):
+        image, other = prepare(repository, 2)
+        referrer = new_image(0, subject=descriptor(MANIFEST, image.payload))
+        assert everywhere(image) == {(False, (), ())}
+        repository.push_manifest(image.payload, "v1")
+        assert everywhere(image) == {(True, ("v1",), ())}
+        repository.push_image("", referrer)
+        assert everywhere(image) == {(True, ("v1",), (referrer.digest,))}
+        repository.push_manifest(other.payload, "v2")
+        assert repository.delete("manifests/v1").status_code == 202
+        assert everywhere(image) == {(True, ("v2",), (referrer.digest,))}
+        assert repository.delete("manifests/v2").status_code == 202
+        assert everywhere(image) == {(False, (), (referrer.digest,))}
+        assert repository.delete(f"manifests/{image.digest}").status_code == 202
+        assert repository.delete(f"manifests/{other.digest}").status_code == 202
 
 
 def test_one_tag_pushed_by_many_at_once(server: Server, repository: Repository, robot: Pair) -> None:

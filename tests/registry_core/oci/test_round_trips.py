@@ -218,15 +218,12 @@ def test_a_hundred_warm_pulls_ask_nothing(
 
 
 def test_the_ear_hears(counted: Counted, repository: Repository) -> None:
-    """A push asks and takes threads, on connections of its own; a list asks every time."""
+    """A push asks and takes threads, on connections of its own."""
     before = len(counted.postgres.asked)
     image = repository.push_image("v1")
     said = [a for a in counted.postgres.asked[before:] if a.who == "breakwater"]
     assert len(said) > 10
     assert any("INSERT INTO registry_core_artifact" in a.what for a in said)
-    counted.cost(repository, "GET", "tags/list")  # the first one of a connection prepares
-    listed = counted.cost(repository, "GET", "tags/list")
-    assert (listed.status, len(listed.asked), listed.hops) == (200, 1, 0)
     cancelled = counted.cost(repository, "POST", "blobs/uploads/")
     assert (cancelled.status, cancelled.hops) == (202, 1)
     assert repository.get(f"manifests/{image.digest}").status_code == 200
@@ -269,6 +266,29 @@ def test_a_blob_in_one_request_costs_one_visit_and_two_round_trips(
         assert (post.status, post.hops) == (201, 1)
         costs.append(len(post.asked))
     assert min(costs) == 2, costs
+
+
+LISTS = {
+    "tags": ("tags/list?n={n}", 1),
+    "referrers": ("referrers/{digest}?n={n}", 1),
+    "referrers of a type": ("referrers/{digest}?artifactType=a&n={n}", 2),  # beside them the count of all
+    "catalogue": ("../../_catalog?n={n}", 1),
+}
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_a_list_asks_when_cold_and_nothing_when_warm(counted: Counted, repository: Repository, what: str) -> None:
+    form, most = LISTS[what]
+    image = repository.push_image("v1")
+    for n in range(2, 6):  # the caller is known, the connections have prepared
+        counted.cost(repository, "GET", form.format(digest=image.digest, n=n))
+    costs = [counted.cost(repository, "GET", form.format(digest=image.digest, n=9)) for _ in range(4)]
+    assert [c.status for c in costs] == [200] * 4
+    assert 1 <= len(costs[0].asked) <= most, costs[0].asked
+    assert [c.asked for c in costs[1:]] == [[], [], []]
+    assert [c.hops for c in costs] == [0, 0, 0, 0]
+    repository.push_image("v2")
+    assert counted.cost(repository, "GET", form.format(digest=image.digest, n=9)).asked != []
 
 
 def test_a_robot_of_another_network_is_refused_all_the_same(
