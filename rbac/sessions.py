@@ -121,7 +121,7 @@ def known(authorization: str, address: str) -> Session | None:
     """The session behind a header if it is known and still true; no input or output."""
     if not authorization:
         return nobody
-    session = _sessions.get(_index(authorization))
+    session = _sessions.get(authorization) or _sessions.get(_index(authorization))
     if session is None or not session.is_current():
         return None
     return None if session.guessable and lockout.is_locked(session.guessable, address) else session

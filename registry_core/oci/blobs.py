@@ -60,10 +60,10 @@ async def get(request: Request, name: RepositoryName, reference: str) -> None:
 
 def get_known(request: Request, name: RepositoryName, reference: str) -> Coroutine[None, None, None] | None:
     """`get` of a small blob where nobody has to be asked for anything, the disk included. None: not so."""
-    headers = request.scope["breakwater.headers"]
-    if request.method != "GET" or not headers.keys().isdisjoint(_PLAIN) or request.scope["breakwater.accel"]:
+    if request.method != "GET" or not request.headers.keys().isdisjoint(_PLAIN) or request.scope["breakwater.accel"]:
         return None
-    grant = hooks.known_grant(request.header("authorization"), request.address, name, "pull")
+    authorization = request.headers.get(b"authorization", b"").decode("latin-1")
+    grant = hooks.known_grant(authorization, request.address, name, "pull")
     if grant is None:
         return None
     known = lookups.known_blob(grant.namespace_id, name.path, reference, grant.principal.subject)

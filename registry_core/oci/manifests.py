@@ -14,7 +14,7 @@ from registry_core.threads import in_thread
 
 MAX_TAGS = 16
 # Harbor's own probes; they are no pulls (contract 3.2).
-_MACHINE = "harbor-registry-client"
+_MACHINE = b"harbor-registry-client"
 
 
 async def get(request: Request, name: RepositoryName, reference: str) -> None:
@@ -35,8 +35,9 @@ def get_known(request: Request, name: RepositoryName, reference: str) -> Corouti
 
     Most pulls are of this kind, and each step that may wait costs them.
     """
-    grant = hooks.known_grant(request.header("authorization"), request.address, name, "pull")
-    if grant is None or grant.policies or request.header("if-none-match"):
+    authorization = request.headers.get(b"authorization", b"").decode("latin-1")
+    grant = hooks.known_grant(authorization, request.address, name, "pull")
+    if grant is None or grant.policies or b"if-none-match" in request.headers:
         return None
     known = lookups.known_manifest(grant.namespace_id, name.path, reference)
     if known is None or known[0] is None:
@@ -48,7 +49,7 @@ async def _send(
     request: Request, stored: lookups.Stored, grant: hooks.Grant, name: RepositoryName, reference: str
 ) -> None:
     await request.answer(200, stored.headers, stored.payload)
-    if request.method == "GET" and _MACHINE not in request.header("user-agent"):
+    if request.method == "GET" and _MACHINE not in request.headers.get(b"user-agent", b""):
         pulls.note(stored, grant, name, reference, request.address)
 
 

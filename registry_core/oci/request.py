@@ -40,24 +40,24 @@ class ClientGone(Exception):
 class Request:
     """Headers are looked up by lower-case name; values are latin-1 text as HTTP has it."""
 
-    __slots__ = ("_body_ended", "_headers", "_query", "address", "base_url", "id", "method", "operation", "path",
+    __slots__ = ("_body_ended", "_query", "address", "base_url", "headers", "id", "method", "operation", "path",
                  "receive", "scope", "send", "started", "status")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope, self.receive, self.send = scope, receive, send
         self.method: str = scope["method"]
         self.path: str = scope["raw_path"].partition(b"?")[0].decode("latin-1")
-        self._headers: dict[bytes, bytes] = scope["breakwater.headers"]
+        self.headers: dict[bytes, bytes] = scope["breakwater.headers"]
         self._query: dict[str, list[str]] | None = None
         self.address: str = scope["client"][0] if scope.get("client") else ""
         self.base_url: str = scope["breakwater.base_url"]
-        self.id = _request_id(self._headers.get(b"x-request-id"))
+        self.id = _request_id(self.headers.get(b"x-request-id"))
         self.operation = "v2_others"
         self.started = self._body_ended = False
         self.status = 0
 
     def header(self, name: str) -> str:
-        return self._headers.get(name.encode(), b"").decode("latin-1")
+        return self.headers.get(name.encode(), b"").decode("latin-1")
 
     @property
     def query(self) -> dict[str, list[str]]:
