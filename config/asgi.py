@@ -18,9 +18,11 @@ import django
 django.setup()
 
 from a2wsgi import WSGIMiddleware  # noqa: E402
+from django.conf import settings  # noqa: E402
 from django.core.handlers.wsgi import WSGIHandler  # noqa: E402
 
-from config import edge, watchdog  # noqa: E402
+from config import edge, stalled, watchdog  # noqa: E402
+from config.options import parse_address  # noqa: E402
 from registry_core import epochs, errors, patience  # noqa: E402
 from registry_core.oci import background  # noqa: E402
 from registry_core.oci.app import app as oci  # noqa: E402
@@ -77,19 +79,20 @@ def application(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
 
 async def _lifespan(receive: Receive, send: Send) -> None:
     tasks: background.Tasks | None = None
-    beating: asyncio.Task[None] | None = None
+    beside: list[asyncio.Task[None]] = []
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
             patience.install()
-            beating = asyncio.create_task(watchdog.beat())
+            port = parse_address(settings.ADDR)[1]
+            beside = [asyncio.create_task(watchdog.beat()), asyncio.create_task(stalled.end_stalled(port))]
             tasks = await background.start("web")
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
             if tasks is not None:
                 await tasks.stop()
-            if beating is not None:
-                beating.cancel()
+            for task in beside:
+                task.cancel()
             await send({"type": "lifespan.shutdown.complete"})
             return
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 PERIOD = 1.0  # seconds between two beats
 LOOK = 2.0  # seconds between two looks
-MISSES = 10  # looks in a row without a beat; the one before the last asks for the stacks
+MISSES = 8  # looks in a row without a beat; the one before the last asks for the stacks
 
 log = logging.getLogger("breakwater.watchdog")
 

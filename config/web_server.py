@@ -54,7 +54,7 @@ def main() -> None:
         port=port,
         interface=Interfaces.ASGI,
         workers=env_int("BREAKWATER_WORKERS", 0) or os.cpu_count() or 1,
-        http=HTTPModes.auto,
+        http=HTTPModes.http1,
         # What waits for a slow reader: by default 400 KiB. Less makes pieces of uploads smaller, and costs them CPU.
         http1_settings=HTTP1Settings(max_buffer_size=192 << 10),
         loop=Loops.uvloop,
