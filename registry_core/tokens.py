@@ -7,12 +7,18 @@ What a token says about its own key is ignored: RS256 and our keys by our `kid`,
 from __future__ import annotations
 
 import base64
+import binascii
+import functools
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import jwt
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 ALGORITHM = "RS256"
@@ -21,7 +27,9 @@ AUDIENCE = "harbor-registry"
 LEEWAY = 60  # seconds that two clocks may be apart
 MAX_SIZE = 16 << 10
 # The header is read before the signature: it may hold anything, brackets a thousand deep too.
-_BAD = (jwt.PyJWTError, ValueError, RecursionError)
+_BAD = (ValueError, RecursionError)
+_PADDING, _HASH = PKCS1v15(), SHA256()
+_STANDARD = str.maketrans("-_", "+/")
 
 
 class TokenRefused(Exception):
@@ -51,10 +59,21 @@ def read_key_id(token: str) -> str:
     """The `kid` that a token names; nothing is verified yet."""
     if len(token) > MAX_SIZE:
         raise TokenRefused(f"longer than {MAX_SIZE} bytes")
+    if token.count(".") != 2:
+        raise TokenRefused("malformed: not three parts")
+    header, _, _ = token.partition(".")
+    return _key_id_in(header)
+
+
+@functools.lru_cache(maxsize=8)
+def _key_id_in(encoded: str) -> str:
+    """The `kid` of a header; what a key of ours has signed begins with the same one each time."""
     try:
-        header = jwt.get_unverified_header(token)
+        header = json.loads(_decoded(encoded))
     except _BAD as e:
         raise TokenRefused(f"malformed: {e}") from e
+    if type(header) is not dict:
+        raise TokenRefused("malformed: the header is no object")
     if header.get("alg") != ALGORITHM or "crit" in header:
         raise TokenRefused("another algorithm or extension than ours")
     kid = header.get("kid")
@@ -64,35 +83,40 @@ def read_key_id(token: str) -> str:
 
 
 def verify(token: str, keys: Mapping[str, RSAPublicKey], now: float) -> dict[str, Any]:
-    """The claims of a good token; TokenRefused otherwise, UnknownKey when other keys may help."""
+    """The claims of a good token; TokenRefused otherwise, UnknownKey when other keys may help.
+
+    The parts are taken apart here and not by PyJWT, which reads the header twice and takes 115 us where the signature
+    takes 20: the first request with a token pays for it.
+    """
     kid = read_key_id(token)
     if kid not in keys:
         raise UnknownKey(kid)
+    signed, _, signature = token.rpartition(".")
     try:
-        claims: dict[str, Any] = jwt.decode(
-            token,
-            keys[kid],
-            algorithms=[ALGORITHM],
-            issuer=ISSUER,
-            audience=AUDIENCE,
-            options={
-                "require": ["iss", "aud", "exp", "nbf", "iat"],
-                "strict_aud": True,
-                # Below, against the time that was given.
-                "verify_exp": False,
-                "verify_nbf": False,
-                "verify_iat": False,
-            },
-        )
+        keys[kid].verify(_decoded(signature), signed.encode(), _PADDING, _HASH)
+        claims = json.loads(_decoded(signed.partition(".")[2]))
+    except InvalidSignature as e:
+        raise TokenRefused("the signature is not that of our key") from e
     except _BAD as e:
-        raise TokenRefused(str(e)) from e
+        raise TokenRefused(f"malformed: {e}") from e
+    if type(claims) is not dict:
+        raise TokenRefused("the claims are no object")
     _check_times(claims, now)
+    if claims.get("iss") != ISSUER or claims.get("aud") != AUDIENCE:
+        raise TokenRefused("of another issuer, or for another audience")
     return claims
+
+
+def _decoded(part: str) -> bytes:
+    """Base64url as RFC 7515 has it: without padding, and nothing else in it. ValueError."""
+    if "=" in part or "+" in part or "/" in part:
+        raise ValueError("not base64url")
+    return binascii.a2b_base64(part.translate(_STANDARD) + "=" * (-len(part) % 4), strict_mode=True)
 
 
 def _check_times(claims: Mapping[str, Any], now: float) -> None:
     for name in ("exp", "nbf", "iat"):
-        if type(claims[name]) not in (int, float):
+        if type(claims.get(name)) not in (int, float):
             raise TokenRefused(f"{name} is no number")
     if now >= claims["exp"] + LEEWAY:
         raise TokenRefused("expired")

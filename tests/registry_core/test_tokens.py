@@ -13,6 +13,8 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from registry_core import tokens
@@ -176,6 +178,23 @@ def test_a_time_must_be_a_number(name: str, value: Any) -> None:
 def test_a_changed_body_is_refused() -> None:
     header, _, signature = tokens.sign(claims(), KEY, KID).split(".")
     refused(f"{header}.{encode(claims(sub='admin'))}.{signature}")
+
+
+@pytest.mark.parametrize("change", ["{}==", "{}\n", " {}", "{}.", "{}~", "{}\u00e4"])
+def test_a_signature_is_written_in_one_way(change: str) -> None:
+    """RFC 7515 2: base64url without padding, and nothing between."""
+    token = tokens.sign(claims(), KEY, KID)
+    text, _, signature = token.rpartition(".")
+    assert tokens.verify(token, KEYS, NOW)
+    refused(f"{text}.{change.format(signature)}")
+    refused(f"{text}.{signature.replace('-', '+').replace('_', '/')}+")
+
+
+@pytest.mark.parametrize("body", ["[]", "null", "1", '"x"', "{", "", "\u00e4"])
+def test_claims_are_an_object(body: str) -> None:
+    text = f"{encode({'alg': 'RS256', 'kid': KID})}.{base64.urlsafe_b64encode(body.encode()).rstrip(b'=').decode()}"
+    signature = KEY.sign(text.encode(), PKCS1v15(), SHA256())
+    refused(f"{text}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}")
 
 
 def test_an_oversized_token_is_refused_before_it_is_parsed() -> None:
