@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from registry_core import hot_reads, presence, versions
@@ -184,7 +184,7 @@ async def find_blob(
     if blob is not None and not blob.is_held and blob.lease_left <= 0:
         blob = None
     if blob is not None and blob.is_held:
-        _blobs.keep(shared, version, blob)
+        _blobs.keep(shared, version, replace(blob, lease_left=0.0))  # this principal's, and kept for all
     else:  # a lease ends by itself
         _blobs.keep(own, version, blob, KEPT_UNSETTLED)
     return blob

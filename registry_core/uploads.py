@@ -1,4 +1,4 @@
-"""Verbs of blob sessions: begin, keep what arrived, commit, cancel; mounts and leases (design 3, Push)."""
+"""Verbs of blob sessions: begin, keep what arrived, commit, cancel (design 3, Push)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, connection
 
-from registry_core import accounting, errors, hooks, versions
+from registry_core import errors, hooks, versions
 from registry_core.actions import ensure_repository
-from registry_core.locks import Vanished, alone, name_keys, reading, retrying
-from registry_core.models import Artifact, Repository
+from registry_core.leases import LEASE, lease_blob
+from registry_core.locks import Vanished, alone, name_keys, retrying
+from registry_core.models import Repository
 from registry_core.references import RepositoryName
 from registry_core.statements import UNHURRIED, Statement, run_all
 from registry_core.storage.paths import new_key
 
-LEASE = 24 * 3600  # seconds
 WRITER_LEASE = 30  # seconds
 MAX_OPEN = 1000  # sessions of one principal
 
@@ -355,7 +355,7 @@ def _commit_in_steps(
     blob_id = row[0] if row else _join_existing(session, digest, size)
     versions.raise_after_commit(grant.namespace_id, name.path)
     repository = Repository(pk=session.repository_id, namespace_id=grant.namespace_id, path=name.path)
-    _lease_blob(repository, grant.principal, blob_id, digest, size)
+    lease_blob(repository, grant.principal, blob_id, digest, size)
 
 
 def _join_existing(session: Session, digest: str, size: int) -> int:
@@ -391,47 +391,6 @@ def forget(blob_ids: list[int]) -> None:
         )
         for namespace_id, path in cursor.fetchall():
             versions.raise_after_commit(namespace_id, path)
-
-
-_LEASE = Statement(
-    "lease_blob",
-    """
-WITH lease AS (
-    INSERT INTO registry_core_repositoryblob (repository_id, blob_id, principal, leased_until)
-    VALUES (%(repository)s, %(blob)s, %(principal)s, now() + %(lease)s * interval '1 second')
-    ON CONFLICT (repository_id, blob_id, principal) DO UPDATE SET leased_until = excluded.leased_until
-), look_again AS (
-    INSERT INTO registry_core_collectorcandidate (blob_id, due_at)
-    VALUES (%(blob)s, now() + %(lease)s * interval '1 second')
-)
-UPDATE registry_core_artifactblob SET blob_id = %(blob)s
-WHERE repository_id = %(repository)s AND digest = %(digest)s AND blob_id IS NULL
-RETURNING artifact_id
-""",
-)
-
-
-def _lease_blob(
-    repository: Repository, principal: hooks.Principal, blob_id: int, digest: str, size: int
-) -> None:
-    """Hold the blob for this principal here, and have the collector look again when the lease ends.
-
-    Artifacts that were accepted without it (`allow_sparse`) hold it from now on, and the namespace with them. The last
-    of its transaction.
-    """
-    with connection.cursor() as cursor:
-        _LEASE.run(
-            cursor,
-            {
-                "repository": repository.pk, "blob": blob_id, "digest": digest, "principal": principal.subject,
-                "lease": LEASE,
-            },
-        )  # fmt: skip
-        waited = sorted(pk for (pk,) in cursor.fetchall())
-    if waited:
-        new_bytes = accounting.count_in(repository.namespace_id, {digest: size})
-        artifact = Artifact(pk=waited[0], repository=repository)
-        hooks.check_push(hooks.Push(principal, repository, artifact, (), new_bytes))
 
 
 def condemn(
@@ -476,66 +435,3 @@ def end_session(upload_id: uuid.UUID, *, written: int | None = None) -> None:
         if written is not None:
             offset, writer_until = written, None
         condemn(key, offset, state=state, not_before=writer_until)
-
-
-_MOUNTABLE = Statement(
-    "mountable",
-    """
-SELECT b.id, b.size FROM registry_core_blob b WHERE b.digest = %(digest)s AND b.missing_since IS NULL AND EXISTS (
-    SELECT 1 FROM registry_core_repository r WHERE r.namespace_id = %(namespace)s AND r.path = %(path)s AND (
-        EXISTS (SELECT 1 FROM registry_core_artifactblob e
-                WHERE e.repository_id = r.id AND e.digest = b.digest AND e.blob_id = b.id)
-        OR EXISTS (SELECT 1 FROM registry_core_repositoryblob l WHERE l.repository_id = r.id AND l.blob_id = b.id
-                   AND l.principal = %(principal)s AND l.leased_until > now())))
-FOR KEY SHARE OF b
-""",
-)
-
-
-@retrying
-def mount_blob(grant: hooks.Grant, name: RepositoryName, digest: str, source: tuple[int, str]) -> bool:
-    """Make a blob that is readable in `source` (namespace id, path) usable here; False where it is not readable there.
-
-    With the repository itself as source it renews the lease: a pusher was told that the blob is here and will not
-    send it, so it must stay until the manifest comes (design 3, Garbage collection).
-    """
-    repository = ensure_repository(grant.namespace_id, name.path)
-    namespace_id, path = source
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", name_keys(repository.pk, [digest]))
-        _MOUNTABLE.run(
-            cursor,
-            {
-                "digest": digest, "namespace": namespace_id, "path": path, "principal": grant.principal.subject,
-            },
-        )  # fmt: skip
-        row = cursor.fetchone()
-    if row is None:
-        return False
-    blob_id, size = row
-    if source != (grant.namespace_id, name.path):
-        hooks.check_upload(hooks.Arrival(grant.principal, grant.namespace_id, digest, size))
-    versions.raise_after_commit(grant.namespace_id, name.path)
-    _lease_blob(repository, grant.principal, blob_id, digest, size)
-    return True
-
-
-@reading
-def find_sources(digest: str, principal: str, limit: int = 20) -> list[tuple[str, str]]:
-    """(project, path) of repositories where the blob may be readable: candidates of a mount without `from`, which are
-    to be authorised one by one."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT n.name, r.path FROM registry_core_blob b CROSS JOIN LATERAL ("
-            " (SELECT l.repository_id FROM registry_core_repositoryblob l"
-            "  WHERE l.blob_id = b.id AND l.principal = %(principal)s AND l.leased_until > now() LIMIT %(limit)s)"
-            " UNION"
-            " (SELECT e.repository_id FROM registry_core_artifactblob e"
-            "  WHERE e.blob_id = b.id LIMIT %(limit)s)) AS held"
-            " JOIN registry_core_repository r ON r.id = held.repository_id"
-            " JOIN registry_core_namespace n ON n.id = r.namespace_id"
-            " WHERE b.digest = %(digest)s LIMIT %(limit)s",
-            {"digest": digest, "principal": principal, "limit": limit},
-        )
-        found: list[tuple[str, str]] = cursor.fetchall()
-    return found

@@ -36,6 +36,7 @@ from registry_core import (  # noqa: E402
     gc,
     hot_reads,
     keys,
+    leases,
     manifests,
     scrub,
     tokens,
@@ -110,7 +111,7 @@ def put_manifest(path: str, who: str, payload: str, media_type: str, tags: list[
 def mount(path: str, who: str, digest: str, source: str) -> bool:
     _, rest = _split(source)
     where = (_grant(who, source).namespace_id, rest)
-    return uploads.mount_blob(_grant(who, path), _name(path), digest, where)
+    return leases.mount_blob(_grant(who, path), _name(path), digest, where)
 
 
 def mounted(path: str, who: str, digest: str, source: str) -> None:

@@ -10,9 +10,9 @@ import stat
 import time
 from collections.abc import Coroutine, Iterator
 
-from registry_core import deletions, errors, hooks, lookups, metrics, uploads
+from registry_core import deletions, errors, hooks, leases, lookups, metrics
 from registry_core.digests import parse_digest
-from registry_core.oci import small_blobs
+from registry_core.oci import holding, small_blobs
 from registry_core.oci.request import Header, Request
 from registry_core.references import RepositoryName
 from registry_core.storage.driver import KeyMissing, StorageError
@@ -30,7 +30,7 @@ _WHOLE: tuple[Header, Header] = (b"accept-ranges", b"bytes"), (b"content-type", 
 _PLAIN = frozenset({b"range", b"if-range", b"if-none-match"})  # what a plain request does not have
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 # A pusher's lease that has less than this left is renewed when a HEAD tells it that the blob is here.
-_HALF = uploads.LEASE / 2
+_HALF = leases.LEASE / 2
 
 
 async def get(request: Request, name: RepositoryName, reference: str) -> None:
@@ -92,10 +92,7 @@ async def _held_for_push(
         return None
     if blob.lease_left >= _HALF:
         return blob
-    held = await in_thread(
-        uploads.mount_blob, grant, name, blob.digest, (grant.namespace_id, name.path)
-    )
-    return blob if held else None
+    return blob if await holding.hold(grant, name, blob.digest) else None
 
 
 async def _send(request: Request, blob: lookups.StoredBlob, headers: list[Header]) -> None:

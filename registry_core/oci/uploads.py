@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 
-from registry_core import errors, hooks, uploads
+from registry_core import errors, hooks, leases, uploads
 from registry_core.digests import ALGORITHMS, Digest, is_digest, parse_digest
 from registry_core.oci.request import CHUNK, ClientGone, Request
 from registry_core.oci.transfer import Obtain, Transfer
@@ -63,12 +63,12 @@ async def _mount(
     elif request.parameter("from"):
         return False
     else:
-        found = await in_thread(uploads.find_sources, digest, grant.principal.subject)
+        found = await in_thread(leases.find_sources, digest, grant.principal.subject)
         sources = [RepositoryName(project, path) for project, path in found]
     for candidate in sources:
         readable = await hooks.find_pull_grant(request.caller(), candidate)
         if readable is not None and await in_thread(
-            uploads.mount_blob, grant, name, digest, (readable.namespace_id, candidate.path)
+            leases.mount_blob, grant, name, digest, (readable.namespace_id, candidate.path)
         ):
             await request.answer_empty(201, _blob_headers(request, name, digest))
             return True

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
+
+import psycopg2
 import pytest
 
 from tests.content import absent_digest, digest_of, new_bytes
@@ -242,3 +246,61 @@ def test_a_pullers_head_writes_nothing(server: Server, repository: Repository, p
     assert server.rows(count, digest) == [(0,)]
     assert repository.head(f"blobs/{digest}").status_code == 200
     assert server.rows(count, digest) == [(1,)]
+
+
+LEASES = (
+    "SELECT count(*) FROM registry_core_repositoryblob l JOIN registry_core_blob b ON b.id = l.blob_id "
+    "WHERE b.digest = ANY(%s) AND l.leased_until > now() + interval '23 hours'"
+)
+
+
+def test_a_lease_is_its_pushers_alone(server: Server, repository: Repository, project: str) -> None:
+    """What is known of a blob that an artifact holds is kept for everybody; whose lease runs is not."""
+    image = repository.push_image()
+    digest = digest_of(image.layers[0])
+    other = server.repository(repository.name, server.create_robot(project))
+    assert repository.head(f"blobs/{digest}").status_code == 200
+    assert repository.head(f"blobs/{digest}").status_code == 200  # read anew, with the lease that it has now
+    assert other.head(f"blobs/{digest}").status_code == 200
+    assert server.rows(LEASES, [digest]) == [(2,)]
+
+
+def test_pushers_who_ask_at_the_same_moment_have_a_lease_each(
+    server: Server, repository: Repository, project: str
+) -> None:
+    """They are renewed together, and what is not here does not spoil it for the others."""
+    digests = [digest_of(layer) for _ in range(3) for layer in repository.push_image().layers]
+    pushers = [server.repository(repository.name, server.create_robot(project)) for _ in range(4)]
+    asked = [(pusher, digest) for pusher in pushers for digest in digests] * 2
+
+    def status(question: tuple[Repository, str]) -> int:
+        pusher, digest = question
+        return pusher.head(f"blobs/{digest}").status_code + pusher.head(f"blobs/{absent_digest()}").status_code
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        assert set(pool.map(status, asked)) == {200 + 404}
+    assert server.rows(LEASES, digests) == [(len(set(digests)) * len(pushers),)]
+
+
+def test_a_repository_at_work_holds_up_nobody_else(
+    server: Server, repository: Repository, project: str, robot: Pair
+) -> None:
+    """Its deletion may take long; whoever asks for others meanwhile is not kept waiting."""
+    digest = digest_of(repository.push_image().layers[0])
+    other = server.repository(f"{project}/{new_bytes(5).hex()}", robot)
+    second = digest_of(other.push_image().layers[0])
+    path = repository.name.partition("/")[2]
+    with (
+        contextlib.closing(psycopg2.connect(server.database)) as connection,
+        connection.cursor() as cursor,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
+        cursor.execute("SELECT 1 FROM registry_core_repository WHERE path = %s FOR UPDATE", [path])
+        waits = pool.submit(repository.head, f"blobs/{digest}")
+        for _ in range(5):
+            assert other.head(f"blobs/{second}").status_code == 200
+            other.push_image()
+        assert not waits.done()
+        connection.rollback()
+        assert waits.result().status_code == 200
+    assert server.rows(LEASES, [digest, second]) == [(2,)]

