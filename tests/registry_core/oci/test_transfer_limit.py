@@ -58,8 +58,12 @@ def test_one_more_transfer_than_allowed_is_refused_and_says_so(
     narrow: Server, repository: Repository
 ) -> None:
     data = new_bytes(100)
-    repository.push_image("v1")
+    image = repository.push_image("v1")
+    blob = f"blobs/{digest_of(image.layers[0])}"
+    for _ in range(3):  # from memory, too
+        assert repository.get(blob).status_code == 200
     with two_uploads(narrow, repository):
+        assert_refused(repository.get(blob), 429, "TOOMANYREQUESTS", limit=2, address="127.0.0.1")
         answer = repository.post("blobs/uploads/", params={"digest": digest_of(data)}, content=data)
         assert_refused(answer, 429, "TOOMANYREQUESTS", limit=2, address="127.0.0.1")
         assert int(answer.headers["Retry-After"]) >= 1
