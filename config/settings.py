@@ -49,8 +49,11 @@ def _database(url: str) -> dict[str, Any]:
     query = dict(urllib.parse.parse_qsl(parts.query))
     pgbouncer = env_bool("BREAKWATER_PGBOUNCER")
     if not pgbouncer:  # it takes no such option from a client, and hands connections on with the server's own setting
-        # Acknowledged means durable (design 2.5), whatever a role or database has as its default.
-        query["options"] = f"-c synchronous_commit=on {query.get('options', '')}".strip()
+        # Acknowledged means durable (design 2.5), whatever a role or database has as its default. What is prepared is
+        # to be planned once: left alone PostgreSQL plans anew, each time, whatever has lists or a dozen parts.
+        query["options"] = (
+            f"-c synchronous_commit=on -c plan_cache_mode=force_generic_plan {query.get('options', '')}".strip()
+        )
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": urllib.parse.unquote(parts.path[1:]),

@@ -14,6 +14,6 @@ def connect() -> None:
     hooks.known_grant = oci.known_grant
     hooks.find_pull_grant = oci.find_pull_grant
     hooks.pull_checks[:] = [pull.check]
-    hooks.push_checks[:] = [quota.check_push]
+    hooks.push_checks[:] = [hooks.PushCheck(quota.FULL, quota.check_push, quota.COUNT)]
     hooks.upload_checks[:] = [hooks.UploadCheck(quota.LIMITED, quota.check_upload)]
     hooks.bytes_freed[:] = [quota.give_back]

@@ -13,43 +13,54 @@ from collections.abc import Iterable, Mapping
 from django.db import connection
 
 from registry_core.locks import ATTEMPTS, BY_INDEX, Vanished
-from registry_core.statements import Statement
+from registry_core.statements import Statement, Step, run_all
 
-_ADD = Statement(
-    "add_pairs",
-    """
-    INSERT INTO registry_core_namespaceblob (namespace_id, digest, size)
-    SELECT %(namespace)s::bigint, * FROM unnest(%(digests)s::text[], %(sizes)s::bigint[])
-    ON CONFLICT (namespace_id, digest) DO NOTHING RETURNING digest, size
-    """,
-)
+# What is inserted while we look is in neither part: it is asked for again.
 _HOLD = Statement(
     "hold_pairs",
     """
+WITH held AS MATERIALIZED (
     SELECT digest FROM registry_core_namespaceblob
     WHERE namespace_id = %(namespace)s AND digest = ANY(%(digests)s::varchar[]) ORDER BY digest FOR KEY SHARE
-    """,
+), added AS (
+    INSERT INTO registry_core_namespaceblob (namespace_id, digest, size)
+    SELECT %(namespace)s::bigint, new.* FROM unnest(%(digests)s::text[], %(sizes)s::bigint[]) AS new (digest, size)
+    WHERE NOT EXISTS (SELECT 1 FROM held WHERE held.digest = new.digest)
+    ON CONFLICT (namespace_id, digest) DO NOTHING RETURNING digest, size
+)
+SELECT digest, size FROM added UNION ALL SELECT digest, 0 FROM held
+""",
 )
 
 
-def count_in(namespace_id: int, sizes: Mapping[str, int]) -> int:
-    """Hold these digests for the namespace until commit; the bytes of those that it did not hold before."""
-    added, left = 0, sorted(sizes)
-    with connection.cursor() as cursor:
-        for _ in range(ATTEMPTS):
-            _ADD.run(cursor, {"namespace": namespace_id, "digests": left, "sizes": [sizes[d] for d in left]})
-            new: dict[str, int] = dict(cursor.fetchall())
-            added += sum(new.values())
-            left = [d for d in left if d not in new]
-            if not left:
-                return added
-            _HOLD.run(cursor, {"namespace": namespace_id, "digests": left})
-            held = {digest for (digest,) in cursor.fetchall()}
-            # What is not there any more went between the two statements: then it is new.
-            left = [d for d in left if d not in held]
-            if not left:
-                return added
+def hold(namespace_id: int, sizes: Mapping[str, int]) -> Step:
+    """Hold these digests for the namespace until commit; its rows are for `counted`."""
+    digests = sorted(sizes)
+    return _HOLD, {"namespace": namespace_id, "digests": digests, "sizes": [sizes[d] for d in digests]}
+
+
+def counted(namespace_id: int, sizes: Mapping[str, int], rows: Iterable[tuple[str, int]]) -> int:
+    """After `hold`: all of them are held, and these are the bytes of those that the namespace did not hold before."""
+    added, left = 0, dict(sizes)
+    for _ in range(ATTEMPTS):
+        for digest, size in rows:
+            added += size
+            del left[digest]
+        if not left:
+            return added
+        # Somebody else's commit brought it meanwhile; or it went between the two parts.
+        with connection.cursor() as cursor:
+            run_all(cursor, [hold(namespace_id, left)])
+            rows = cursor.fetchall()
     raise Vanished
+
+
+def count_in(namespace_id: int, sizes: Mapping[str, int]) -> int:
+    """`hold`, and what it came to."""
+    with connection.cursor() as cursor:
+        run_all(cursor, [hold(namespace_id, sizes)])
+        rows = cursor.fetchall()
+    return counted(namespace_id, sizes, rows)
 
 
 _LOCK = """

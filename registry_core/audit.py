@@ -8,20 +8,40 @@ from typing import Any
 
 from django.db import connection
 
-from registry_core.statements import Statement
+from registry_core.statements import Statement, Step, run_all
 
 # Harbor's words for operations (contract 6.9).
 CREATE, UPDATE, DELETE, PULL = "create", "update", "delete", "pull"
 
-_RECORD = Statement(
-    "record_audit",
-    """
+INSERT = """
 INSERT INTO registry_core_auditlog
     (username, operation, resource_type, resource, description, succeeded, namespace_id, address, occurred_at)
-VALUES (%(username)s, %(operation)s, %(type)s, %(resource)s, %(text)s, %(succeeded)s, %(namespace)s, %(address)s,
-    now())
-""",
-)
+SELECT %(audit_username)s, %(audit_operation)s, %(audit_type)s, %(audit_resource)s, %(audit_text)s,
+    %(audit_succeeded)s::boolean, %(audit_namespace)s::bigint, %(audit_address)s::inet, now()
+"""
+_RECORD = Statement("record_audit", INSERT)
+
+
+def step(
+    operator: str,
+    operation: str,
+    resource_type: str,
+    resource: str,
+    description: str = "",
+    *,
+    namespace_id: int | None = None,
+    address: str = "",
+    succeeded: bool = True,
+) -> Step:
+    """One row. `operator` is the caller's name, empty for anonymous; `resource` is a name, never an id.
+
+    `description` defaults to Harbor's `<operation> <resource type>: <resource>`.
+    """
+    return _RECORD, {
+        "audit_username": operator or "anonymous", "audit_operation": operation, "audit_type": resource_type,
+        "audit_resource": resource, "audit_text": description or f"{operation} {resource_type}: {resource}",
+        "audit_succeeded": succeeded, "audit_namespace": namespace_id, "audit_address": _inet(address),
+    }  # fmt: skip
 
 
 def record(
@@ -35,20 +55,13 @@ def record(
     address: str = "",
     succeeded: bool = True,
 ) -> None:
-    """One row. `operator` is the caller's name, empty for anonymous; `resource` is a name, never an id.
-
-    `description` defaults to Harbor's `<operation> <resource type>: <resource>`.
-    """
-    text = description or f"{operation} {resource_type}: {resource}"
+    """`step`, at once."""
+    row = step(
+        operator, operation, resource_type, resource, description,
+        namespace_id=namespace_id, address=address, succeeded=succeeded,
+    )  # fmt: skip
     with connection.cursor() as cursor:
-        _RECORD.run(
-            cursor,
-            {
-                "username": operator or "anonymous", "operation": operation, "type": resource_type,
-                "resource": resource, "text": text, "succeeded": succeeded, "namespace": namespace_id,
-                "address": _inet(address),
-            },
-        )  # fmt: skip
+        run_all(cursor, [row])
 
 
 MONTHS_AHEAD = 2

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from registry_core import errors
 
 if TYPE_CHECKING:
-    from registry_core.models import Artifact, Repository
     from registry_core.references import RepositoryName
+    from registry_core.statements import Statement
 
 Action = Literal["pull", "push", "delete"]
 
@@ -66,13 +66,14 @@ class Grant:
 class Push:
     """What a push check sees: everything is locked already, nothing is committed yet.
 
-    `artifact` is what was pushed, or was accepted without a part that has come now. `new_bytes` of manifest and blobs
-    are those that the namespace did not hold before.
+    `digest` is that of the manifest; empty where manifests were accepted without a part that has come now. `new_bytes`
+    of manifest and blobs are those that the namespace did not hold before.
     """
 
     principal: Principal
-    repository: Repository
-    artifact: Artifact
+    namespace_id: int
+    path: str
+    digest: str
     tags: tuple[str, ...]
     new_bytes: int = 0
 
@@ -96,6 +97,20 @@ class UploadCheck(NamedTuple):
 
     concerns: str
     ask: Callable[[Arrival], None]
+
+
+class PushCheck(NamedTuple):
+    """`ask` raises Denied, or counts what is pushed.
+
+    `concerns` is SQL: whether it could refuse a push of `{most}` bytes in the namespace `%(namespace)s`. Where that is
+    false `counting` may take the place of `ask`, after all else of the transaction. The setting breakwater.new_bytes
+    says what is new to the namespace; it is empty when nothing was done. An error undoes the push, and it is tried
+    again.
+    """
+
+    concerns: str
+    ask: Callable[[Push], None]
+    counting: Statement
 
 
 async def _deny(caller: Caller, name: RepositoryName, action: Action) -> Grant:
@@ -133,7 +148,7 @@ authorize_catalog: Callable[[Caller], Awaitable[Principal]] = _deny_caller
 on_miss: Callable[[Grant, RepositoryName, str], Awaitable[bool]] = _nothing
 # before a manifest (lookups.Stored) is sent, where the grant names policies; raises to keep it back.
 pull_checks: list[Callable[[Grant, RepositoryName, Any, Caller], Awaitable[None]]] = []
-push_checks: list[Callable[[Push], None]] = []
+push_checks: list[PushCheck] = []
 # before bytes are taken, and again once they are here; inside the transaction, which a Denied undoes.
 upload_checks: list[UploadCheck] = []
 # (namespace id, bytes) that a deletion took from what the namespace holds; inside its transaction, as its last word.
@@ -142,7 +157,12 @@ bytes_freed: list[Callable[[int, int], None]] = []
 
 def check_push(push: Push) -> None:
     for check in push_checks:
-        check(push)
+        check.ask(push)
+
+
+def concerns_pushes(most: str) -> str:
+    """SQL: whether any push check could refuse so many bytes in the namespace `%(namespace)s`."""
+    return " OR ".join(f"({check.concerns.format(most=most)})" for check in push_checks) or "false"
 
 
 def check_upload(arrival: Arrival) -> None:

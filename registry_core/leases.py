@@ -13,7 +13,7 @@ from django.db import connection
 from registry_core import accounting, hooks, versions
 from registry_core.actions import ensure_repository
 from registry_core.locks import alone, name_keys, reading, retrying
-from registry_core.models import Artifact, Repository
+from registry_core.models import Repository
 from registry_core.references import RepositoryName
 from registry_core.statements import UNHURRIED, Statement, run_all
 
@@ -53,11 +53,10 @@ def lease_blob(
                 "lease": LEASE,
             },
         )  # fmt: skip
-        waited = sorted(pk for (pk,) in cursor.fetchall())
+        waited = cursor.fetchall()
     if waited:
         new_bytes = accounting.count_in(repository.namespace_id, {digest: size})
-        artifact = Artifact(pk=waited[0], repository=repository)
-        hooks.check_push(hooks.Push(principal, repository, artifact, (), new_bytes))
+        hooks.check_push(hooks.Push(principal, repository.namespace_id, repository.path, "", (), new_bytes))
 
 
 # `is_held`: when the last artifact that holds a blob goes, the collector is told; a lease on such a blob need not say

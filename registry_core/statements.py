@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 
 # A row that says where a session stands need not outlive the database server: what was lost with it is asked for
 # again, and no answer promised it. Added to a condition; it holds until the end of the transaction.
@@ -42,10 +42,14 @@ class Statement:
         cursor.execute(self._execute, arguments)
 
     def prepare(self, cursor: Any) -> None:
-        known = _known.setdefault(connection.connection, set())
+        # Not through `connection`, which looks for the thread's own one each time.
+        database = cursor.db
+        known = _known.get(database.connection)
+        if known is None:
+            known = _known.setdefault(database.connection, set())
         if self.name not in known:
             # Beside the wrappers: it is no statement of anybody's transaction.
-            with connection.wrap_database_errors:
+            with database.wrap_database_errors:
                 cursor.cursor.execute(self._prepare)
             known.add(self.name)
 

@@ -103,6 +103,11 @@ def is_settled(version: int) -> bool:
     return not 0 <= int(time.monotonic()) - (version & _SECONDS) < UNSETTLED
 
 
+def announce(namespace_id: int, path: str) -> None:
+    """A change begins: what a reader finds until its end is kept as unsettled."""
+    ring(slot(namespace_id, path))
+
+
 def raise_after_commit(namespace_id: int, path: str) -> None:
     """What processes of this host keep about the repository ends with the running transaction.
 

@@ -41,7 +41,7 @@ def check_push(push: Push) -> None:
     """Count what the push adds, or Denied. A manifest that adds nothing is welcome in a full project, too."""
     if push.new_bytes == 0:
         return
-    namespace_id = push.repository.namespace_id
+    namespace_id = push.namespace_id
     with connection.cursor() as cursor:
         _USE.run(cursor, {"namespace": namespace_id, "new": push.new_bytes})
         if cursor.fetchone() is not None:
@@ -57,6 +57,25 @@ def check_push(push: Push) -> None:
 LIMITED = """EXISTS (
     SELECT 1 FROM projects_quota q JOIN projects_project p ON p.id = q.project_id
     WHERE p.namespace_id = %(namespace)s AND q.hard >= 0)"""
+# Not enough room for all of it. What of it is new, and whether others filled the project, COUNT finds out.
+FULL = """EXISTS (
+    SELECT 1 FROM projects_quota q JOIN projects_project p ON p.id = q.project_id
+    WHERE p.namespace_id = %(namespace)s AND q.hard >= 0 AND q.used + {most} > q.hard)"""
+COUNT = Statement(
+    "quota_count",
+    """
+WITH added AS MATERIALIZED (SELECT nullif(current_setting('breakwater.new_bytes'), '')::bigint AS bytes), used AS (
+    UPDATE projects_quota q SET used = q.used + added.bytes FROM projects_project p, added
+    WHERE p.namespace_id = %(namespace)s AND q.project_id = p.id AND added.bytes > 0
+        AND (q.hard < 0 OR q.used + added.bytes <= q.hard)
+    RETURNING 1
+)
+SELECT ('does not fit: ' || bytes)::bigint FROM added
+WHERE bytes > 0 AND NOT EXISTS (SELECT 1 FROM used) AND EXISTS (
+    SELECT 1 FROM projects_quota q JOIN projects_project p ON p.id = q.project_id
+    WHERE p.namespace_id = %(namespace)s)
+""",
+)
 _ROOM = Statement(
     "quota_room",
     f"""

@@ -203,7 +203,8 @@ def test_what_somebody_has_locked_for_use_is_not_collected(stage: Stage, creatin
     """From the statement on that finds the blobs, nobody can take them away any more."""
     removing = DEEDS["delete the image and collect"]
     outcomes = race(stage, lambda s: (s.pushed, DEEDS[creating](s), removing(s)))
-    found = next(i for i, sql in enumerate(stage.stops) if re.search("EXECUTE (lock_blobs|mountable) ", sql))
+    finds = "EXECUTE (push_manifest|lock_parts|mountable) "
+    found = next(i for i, sql in enumerate(stage.stops) if re.search(finds, sql))
     assert set(outcomes[found:]) == {("done", "done")}
 
 
