@@ -197,11 +197,12 @@ def get_by_tag(one: Grown) -> Callable[[], object]:
 
 
 def get_warm(one: Grown) -> Callable[[], object]:
-    """Few, and asked for shortly before by so many connections that each process knows all of them.
+    """Few, of one repository, and asked for shortly before by so many connections that each process knows all of them.
 
     Before the rows that push, since what was changed lately is looked up again every 2 s.
     """
-    chosen = random.Random(next(_seed)).sample(range(1, one.size), KNOWN)
+    among = bulk.PER_REPOSITORY if one.spread else one.size
+    chosen = random.Random(next(_seed)).sample(range(1, among), KNOWN)
     paths = [f"{repository}/manifests/{tag}" for repository, tag in map(one.named, chosen)]
     one.sending(paths * 40, connections=32)()
     return one.sending(paths * (WARM_GETS // KNOWN))
