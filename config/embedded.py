@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from config.environment import ConfigurationError, env_secret, env_str
-from config.processes import Account, Program
+from config.processes import Account, Program, is_running
 
 ROOT_BASE = Path("/var/lib/breakwater")
 # PostgreSQL gets nothing of our environment: it needs no secret of ours.
@@ -121,6 +121,7 @@ class Postgres:
         self._bin = (_copy_of(package, self.base) if self.account else package) / "pginstall" / "bin"
         if self.data.exists():
             self._check_cluster()
+            disown_lock(self.data)
         else:
             self._make_cluster()
 
@@ -146,6 +147,9 @@ class Postgres:
         return self._servers.database_url()
 
     def is_ready(self) -> bool:
+        # Asked while it starts, it would log a refusal each time; until then it says in this file how far it is.
+        if _lock_lines(self.data)[7:8] != ["ready"]:
+            return False
         port = str(self._servers.port("postgres"))
         # As our own role: PostgreSQL logs a refusal of any other.
         database = ["-U", "breakwater", "-d", "breakwater"]
@@ -204,6 +208,42 @@ class Postgres:
         if result.returncode or "ERROR:" in result.stderr or "FATAL:" in result.stderr:
             raise ConfigurationError(f"{program} failed in {self.base}: {_last_line(result.stderr)}")
         return result.stdout
+
+
+def _lock_lines(data: Path) -> list[str]:
+    """postmaster.pid: number, directory, start, port, …, shared memory, state. Empty when there is none."""
+    try:
+        return [line.strip() for line in (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return []
+
+
+def disown_lock(data: Path) -> None:
+    """The lock of a PostgreSQL that was killed must not keep the next one from starting.
+
+    Its number may still be that of a zombie, for ever in a container whose first process reaps none, or be another
+    program's by now. PostgreSQL takes no notice of its parent's number, so that goes in. The rest stays: by it
+    PostgreSQL itself sees whether any process still uses the memory of the one that was killed.
+    """
+    lines = _lock_lines(data)
+    if not lines or not lines[0].isdigit() or _serves(int(lines[0]), data):
+        return
+    path = data / "postmaster.pid"
+    _, newline, rest = path.read_bytes().partition(b"\n")
+    content = str(os.getpid()).encode() + newline + rest
+    with path.open("r+b", buffering=0) as file:  # in place: owner and mode stay as they are
+        file.write(content)
+        file.truncate(len(content))
+
+
+def _serves(pid: int, data: Path) -> bool:
+    """True also of a process that tells nothing: PostgreSQL may judge itself."""
+    if not is_running(pid):
+        return False
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink() == data.resolve()
+    except OSError:
+        return True
 
 
 class Valkey:

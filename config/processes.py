@@ -219,6 +219,11 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
+def is_running(pid: int) -> bool:
+    """False also of a zombie."""
+    return bool(_identity(pid))
+
+
 def _identity(pid: int) -> str:
     """Boot and clock tick at which the process began; "" when there is none (a zombie is none)."""
     fields = _stat(pid)

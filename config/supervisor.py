@@ -331,10 +331,17 @@ class Supervisor:
             self._turn(0.2)
 
 
+def _says_something(line: str) -> bool:
+    """Not what PostgreSQL writes below an error: the statement, and a mark under the place that is meant."""
+    return any(map(str.isalpha, line)) and not line.startswith(
+        ("LINE ", "DETAIL: ", "HINT: ", "CONTEXT: ", " ", "\t")
+    )
+
+
 def _sentence(child: Child) -> str:
     """The last thing a program said. What was meant as a sentence stands alone, an error with its program."""
     name = child.program.name
-    line = child.last_words[-1].strip() if child.last_words else "it said nothing."
+    line = next(filter(_says_something, reversed(child.last_words)), "it said nothing.").strip()
     if line.startswith("{"):
         with contextlib.suppress(ValueError):
             line = str(json.loads(line).get("message", line))
