@@ -15,7 +15,7 @@ from django.db import IntegrityError, connection
 from registry_core import errors, hooks, versions
 from registry_core.actions import ensure_repository
 from registry_core.leases import LEASE, lease_blob
-from registry_core.locks import Vanished, alone, name_keys, retrying
+from registry_core.locks import Vanished, alone, name_keys, reading, retrying
 from registry_core.models import Repository
 from registry_core.references import RepositoryName
 from registry_core.statements import UNHURRIED, Statement, run_all
@@ -23,6 +23,8 @@ from registry_core.storage.paths import new_key
 
 WRITER_LEASE = 30  # seconds
 MAX_OPEN = 1000  # sessions of one principal
+IDLE = 3600  # seconds without a byte after which a session makes room for others of its principal
+ROOM = 50  # sessions that end at once then
 
 
 @dataclass(slots=True)
@@ -108,10 +110,28 @@ def _start_after_all(
     ensure_repository(grant.namespace_id, name.path)
     if found := _insert_session(grant, name, session, writer, is_checked=True):
         return found
+    if _end_idlest(grant) and (found := _insert_session(grant, name, session, writer, is_checked=True)):
+        return found
     raise errors.TooManyRequests(
         f"{MAX_OPEN} uploads are open; finish or cancel some",
         {"limit": MAX_OPEN, "principal": grant.principal.name, "fix": "DELETE the upload's URL"},
     )
+
+
+def _end_idlest(grant: hooks.Grant) -> int:
+    """Sessions that the principal left behind, the oldest ones; how many. A client that begins anew after each failed
+    push would be locked out until they end by themselves, after days."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM registry_core_upload "
+            "WHERE principal = %s AND updated_at < now() - %s * interval '1 second' "
+            "AND (writer IS NULL OR writer_until < now()) ORDER BY updated_at LIMIT %s FOR UPDATE SKIP LOCKED",
+            [grant.principal.subject, IDLE, ROOM],
+        )
+        idle = [pk for (pk,) in cursor.fetchall()]
+    for pk in idle:
+        end_session(pk)
+    return len(idle)
 
 
 _COLUMNS = 'u.id, u.repository_id, u.key, u.algorithm, u."offset", u.content_digest, u.state'
@@ -435,3 +455,18 @@ def end_session(upload_id: uuid.UUID, *, written: int | None = None) -> None:
         if written is not None:
             offset, writer_until = written, None
         condemn(key, offset, state=state, not_before=writer_until)
+
+
+@reading
+def may_have_lost_progress(upload_id: uuid.UUID) -> bool:
+    """The database crashed or was restarted since the session began: what UNHURRIED wrote just before may be gone.
+
+    A crash of one backend restarts the others without the postmaster; it is then that statistics begin anew.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM registry_core_upload WHERE id = %s AND created_at < "
+            "greatest(pg_postmaster_start_time(), (SELECT stats_reset FROM pg_stat_bgwriter))",
+            [upload_id],
+        )
+        return cursor.fetchone() is not None

@@ -242,7 +242,13 @@ class Transfer:
 
     def _commit(self, digest: Digest) -> None:
         if self._found != str(digest):
+            is_ours = uploads.may_have_lost_progress(self.session.id)
             uploads.end_session(self.session.id, written=self._size)
+            if is_ours:  # a client that sent the right bytes is not told that they were wrong
+                raise errors.BlobUploadUnknown(
+                    "the database was restarted while this upload ran, and bytes of it were lost",
+                    {"upload": str(self.session.id), "computed": self._found, "fix": "begin again with POST"},
+                )
             raise errors.DigestInvalid(
                 detail={
                     "Digest": str(digest),
