@@ -45,7 +45,7 @@ class Transfer:
         self._hash: _Hash | None = None
         self._renewed = 0.0
         self._ended = False
-        self._pending: bytes | None = None
+        self._pending: list[bytes] | None = None
         self._failure: StorageError | None = None
         self._size, self._found = 0, ""
         self._claiming: asyncio.Future[None] | None = None
@@ -73,8 +73,8 @@ class Transfer:
         """The digest that the commit names: its algorithm is the one to compute, if no byte has been hashed yet."""
         self._algorithm = algorithm
 
-    async def write(self, chunk: bytes) -> None:
-        """Keep one chunk back, so that the last one travels with the end of the request."""
+    async def write(self, chunk: list[bytes]) -> None:
+        """Keep one chunk, in pieces, back, so that the last one travels with the end of the request."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
             await self._settle()
@@ -198,17 +198,19 @@ class Transfer:
             self._writer = driver().open_writer(self.session.key, self.session.offset, self.session.state)
         return self._writer
 
-    def _store(self, chunk: bytes) -> None:
+    def _store(self, chunk: list[bytes]) -> None:
         try:
             self._claim()
             self._write(chunk)
         except StorageError as e:
             raise as_registry_error(e) from e
 
-    def _write(self, chunk: bytes) -> None:
-        self._open().write(chunk)
-        if self._hash is not None:
-            self._hash.update(chunk)
+    def _write(self, chunk: list[bytes]) -> None:
+        writer = self._open()
+        for piece in chunk:
+            writer.write(piece)
+            if self._hash is not None:
+                self._hash.update(piece)
 
     def _flush(self) -> None:
         if self._pending is not None:

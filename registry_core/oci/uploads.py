@@ -177,12 +177,12 @@ async def _receive(request: Request, transfer: Transfer) -> None:
     if request.header("expect") or (length.isascii() and length.isdigit() and int(length) > CHUNK):
         await transfer.claim()
     received, announced = 0, _announced(request)
-    async for chunk in request.chunks():
-        received += len(chunk)
+    async for pieces in request.chunks():
+        received += sum(map(len, pieces))
         if announced is not None and received > announced:
             await transfer.end()
             raise errors.SizeInvalid("the body holds more bytes than announced", {"announced": announced})
-        await transfer.write(chunk)
+        await transfer.write(pieces)
 
 
 async def put(request: Request, name: RepositoryName, upload: str) -> None:

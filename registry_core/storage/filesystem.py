@@ -19,6 +19,7 @@ from registry_core.storage.finished import FinishedWriter
 from registry_core.storage.paths import check_key, is_key
 
 _BUFFER = 1024 * 1024
+_DIRECT = 64 * 1024  # to copy as much costs more than a call of the kernel
 _PIECE = 256 * 1024
 # The group may read: a web server that sends the files itself is made a member of it.
 _FILE_MODE, _DIRECTORY_MODE = 0o640, 0o750
@@ -179,7 +180,8 @@ class FilesystemWriter:
         return self._kept + len(self._buffer)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if not self._buffer and len(data) >= _BUFFER:
+        if len(data) >= _DIRECT:
+            self._flush()
             self._put(memoryview(data).cast("B"))
             return
         self._buffer += data
