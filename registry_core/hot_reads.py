@@ -1,4 +1,4 @@
-"""Reads of the hot path: prepared statements on a small asyncpg pool. The only importer of asyncpg (design 8.5)."""
+"""Reads of the hot path: prepared statements on few asyncpg connections. The only importer of asyncpg (design 8.5)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ _LOST = (
 # any arguments looks, and it would make another for each page (measured: 1.3 to 1.5 times the CPU at 1,000,000 tags).
 # A transaction pooler refuses to open with a setting that it does not know, and plans are its own affair anyway.
 _PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan"}
-_pools: dict[asyncio.AbstractEventLoop, asyncpg.Pool] = {}
-_opening = asyncio.Lock()
+_known: dict[asyncio.AbstractEventLoop, _Connections] = {}
 
 
 def _options() -> dict[str, Any]:
@@ -44,27 +43,47 @@ def _options() -> dict[str, Any]:
     }
 
 
-async def _nothing_to_reset(connection: asyncpg.Connection) -> None:
-    """Single reads leave nothing behind; the default would ask the server to forget it, once more a round trip."""
+class _Connections:
+    """SIZE at most of one event loop, opened when they are first needed; the one used last, which has prepared most,
+    is the next. asyncpg's own pool makes a task for each return: half of what a small read costs here."""
+
+    def __init__(self) -> None:
+        self.room = asyncio.Semaphore(SIZE)
+        self._free: list[asyncpg.Connection] = []
+        self._open: set[asyncpg.Connection] = set()
+
+    async def take(self) -> asyncpg.Connection:
+        """One that is open, as far as this side knows. To be called in a place of `room`."""
+        while self._free:
+            if not (connection := self._free.pop()).is_closed():
+                return connection
+            self._open.discard(connection)
+        connection = await asyncpg.connect(timeout=TIMEOUT, **_options())
+        self._open.add(connection)
+        return connection
+
+    def give_back(self, connection: asyncpg.Connection) -> None:
+        """Single reads leave nothing behind that would have to be reset."""
+        if connection.is_closed():
+            self._open.discard(connection)
+        else:
+            self._free.append(connection)
+
+    def terminate(self) -> None:
+        for connection in self._open:
+            connection.terminate()
 
 
-async def _pool() -> asyncpg.Pool:
+def _connections() -> _Connections:
     loop = asyncio.get_running_loop()
-    if (pool := _pools.get(loop)) is None:
-        async with _opening:
-            if (pool := _pools.get(loop)) is None:
-                pool = await asyncpg.create_pool(
-                    min_size=1, max_size=SIZE, max_inactive_connection_lifetime=0, timeout=TIMEOUT,
-                    reset=_nothing_to_reset, **_options(),
-                )  # fmt: skip
-                _pools[loop] = pool
-    return pool
+    if (found := _known.get(loop)) is None:
+        found = _known[loop] = _Connections()
+    return found
 
 
 async def close() -> None:
-    pool = _pools.pop(asyncio.get_running_loop(), None)
-    if pool is not None:
-        pool.terminate()
+    if (connections := _known.pop(asyncio.get_running_loop(), None)) is not None:
+        connections.terminate()
 
 
 @overload
@@ -76,7 +95,7 @@ async def _run(method: str, sql: str, args: tuple[Any, ...]) -> Any:
     for attempt in (1, 2):
         try:
             async with asyncio.timeout(TIMEOUT):
-                return await _ask(await _pool(), method, sql, args)
+                return await _ask(_connections(), method, sql, args)
         except _LOST as e:
             if attempt == 2:
                 raise _unavailable(e) from e
@@ -87,16 +106,17 @@ async def _run(method: str, sql: str, args: tuple[Any, ...]) -> Any:
     raise AssertionError
 
 
-async def _ask(pool: asyncpg.Pool, method: str, sql: str, args: tuple[Any, ...]) -> Any:
-    connection = await pool.acquire()
-    try:
-        return await getattr(connection, method)(sql, *args)
-    except (asyncio.CancelledError, asyncpg.InternalClientError):
-        # asyncpg would ask the server to stop, and wait without end for one that hangs to agree.
-        connection.terminate()
-        raise
-    finally:
-        await pool.release(connection)
+async def _ask(connections: _Connections, method: str, sql: str, args: tuple[Any, ...]) -> Any:
+    async with connections.room:
+        connection = await connections.take()
+        try:
+            return await getattr(connection, method)(sql, *args)
+        except (asyncio.CancelledError, asyncpg.InternalClientError):
+            # asyncpg would ask the server to stop, and wait without end for one that hangs to agree.
+            connection.terminate()
+            raise
+        finally:
+            connections.give_back(connection)
 
 
 def _unavailable(cause: BaseException) -> errors.Unavailable:

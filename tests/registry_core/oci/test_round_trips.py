@@ -313,7 +313,8 @@ def test_a_list_asks_when_cold_and_nothing_when_warm(counted: Counted, repositor
         counted.cost(repository, "GET", form.format(digest=image.digest, n=n))
     costs = [counted.cost(repository, "GET", form.format(digest=image.digest, n=9)) for _ in range(4)]
     assert [c.status for c in costs] == [200] * 4
-    assert 1 <= len(costs[0].asked) <= most, costs[0].asked
+    # Another connection than the one that has prepared a statement first prepares it.
+    assert 1 <= len({a.what for a in costs[0].asked}) <= most, costs[0].asked
     assert [c.asked for c in costs[1:]] == [[], [], []]
     assert [c.hops for c in costs] == [0, 0, 0, 0]
     repository.push_image("v2")
