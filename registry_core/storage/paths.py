@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 from uuid import uuid4
 
@@ -24,11 +26,22 @@ _KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 _LONGEST = 200
 
 
+# Keys in a row of one process that share a directory. A new directory asks for two syncs more, and so does each key for
+# a second after it (timestamps are coarse); with a directory for each key nearly every blob would pay that until there
+# are 65,536 of them.
+RUN = 1024
+_made = itertools.count()
+
+
 def new_key() -> str:
-    """A key that was never used before. The two levels keep directories below 256 entries up to 16 million
-    objects."""
-    name = uuid4().hex
+    """A key that was never used before. Directories hold about RUN entries up to 67 million objects."""
+    name = f"{_directory(next(_made) // RUN)}{uuid4().hex[4:]}"
     return f"objects/{name[:2]}/{name[2:4]}/{name}"
+
+
+@functools.lru_cache(maxsize=1)
+def _directory(_run: int) -> str:
+    return uuid4().hex[:4]
 
 
 def is_key(name: str) -> bool:

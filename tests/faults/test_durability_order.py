@@ -171,6 +171,13 @@ FAULTS = {
 }
 
 
+def move_directories(objects: pathlib.Path) -> None:
+    """As if another process had just made a directory in each: what stands in them may not be durable."""
+    for directory in objects.iterdir():
+        (directory / "made").mkdir()
+        (directory / "made").rmdir()
+
+
 @pytest.mark.parametrize("in_pieces", [False, True], ids=["at once", "in pieces"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_sync_that_fails_is_no_acknowledgement(
@@ -182,6 +189,7 @@ def test_a_sync_that_fails_is_no_acknowledgement(
     where = repository.start_upload()
     if in_pieces:
         assert repository.client.patch(where, content=data).status_code == 202
+    move_directories(server.storage / "objects")
     with strace.attached(server.worker, tmp_path, CALLS, FAULTS[fault]) as trace:
         answer = repository.client.put(
             where, params={"digest": digest_of(data)}, content=b"" if in_pieces else data

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -18,6 +19,13 @@ def test_a_key_has_the_documented_form() -> None:
         key = paths.new_key()
         assert re.fullmatch(r"objects/([0-9a-f]{2})/([0-9a-f]{2})/\1\2[0-9a-f]{28}", key)
         paths.check_key(key)
+
+
+def test_keys_in_a_row_share_a_directory_and_many_do_not() -> None:
+    directories = [paths.new_key().rpartition("/")[0] for _ in range(20 * paths.RUN)]
+    assert 20 <= len(set(directories)) <= 21
+    changes = sum(a != b for a, b in itertools.pairwise(directories))
+    assert changes == len(set(directories)) - 1
 
 
 @pytest.mark.parametrize("suffix", ["", ".tail", ".tail2", ".parts"])
