@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from registry_core import hot_reads, presence, versions
 from registry_core.digests import is_digest
 
-KEPT = 300.0  # seconds
+KEPT = 180.0  # seconds
 KEPT_UNSETTLED = 2.0  # bounds what a process that dies between commit and ring can hide
 MAX_ANSWERS = 100_000
 MAX_BYTES = 64 << 20
@@ -66,6 +66,14 @@ class Answers(Generic[V]):
             seconds = KEPT_UNSETTLED
         self._kept[key] = (version, time.monotonic() + seconds, answer)
 
+    def forget_expired(self) -> None:
+        now = time.monotonic()
+        if any(until < now for _, until, _ in self._kept.values()):
+            self._kept = {key: kept for key, kept in self._kept.items() if kept[1] >= now}
+
+    def given(self) -> set[V]:
+        return {answer for _, _, answer in self._kept.values() if answer is not None}
+
 
 class _Payloads:
     """Manifests by digest, least recently used out first, bounded by bytes: many references share one."""
@@ -89,6 +97,10 @@ class _Payloads:
             _, oldest = self._kept.popitem(last=False)
             self._bytes -= len(oldest.payload)
         return stored
+
+    def forget_all_but(self, keys: set[tuple[int, str]]) -> None:
+        for key in self._kept.keys() - keys:
+            self._bytes -= len(self._kept.pop(key).payload)
 
 
 _manifests: Answers[tuple[int, str]] = Answers()
@@ -115,6 +127,13 @@ SELECT b.digest, b.key, b.size, b.missing_since IS NOT NULL AS is_missing,
 FROM registry_core_repository r, registry_core_blob b
 WHERE r.namespace_id = $1 AND r.path = $2 AND b.digest = $3
 """
+
+
+def forget_expired() -> None:
+    """Free what nobody asked for lately. On the event loop's thread, as everything here."""
+    _manifests.forget_expired()
+    _blobs.forget_expired()
+    _payloads.forget_all_but(_manifests.given())
 
 
 def known_manifest(namespace_id: int, path: str, reference: str) -> tuple[Stored | None] | None:

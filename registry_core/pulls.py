@@ -6,6 +6,7 @@ are lost, and so are those of a process that is killed.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections import deque
@@ -27,6 +28,7 @@ log = logging.getLogger("breakwater.pulls")
 PERIOD = 10.0
 MAX_ARTIFACTS = 100_000
 MAX_LINES = 20_000
+PART = 1000  # of one transaction: a process of the database keeps the memory that a longer one takes
 
 
 @dataclass(slots=True)
@@ -62,6 +64,19 @@ class Buffer:
     def is_empty(self) -> bool:
         return not self.pulled and not self.lines
 
+    def first(self, most: int) -> Buffer:
+        """The oldest `most` entries and lines."""
+        part = Buffer()
+        part.pulled.update(itertools.islice(self.pulled.items(), most))
+        part.lines.extend(itertools.islice(self.lines, most))
+        return part
+
+    def remove(self, first: Buffer) -> None:
+        for key in first.pulled:
+            del self.pulled[key]
+        for _ in first.lines:
+            self.lines.popleft()
+
 
 _buffer = Buffer()
 
@@ -94,9 +109,13 @@ def give_back(taken: Buffer) -> None:
 
 
 def write(taken: Buffer) -> bool:
-    """In a pool thread: last pulls of artifacts and tags, counts of repositories, audit lines. False: try again."""
+    """In a pool thread: last pulls of artifacts and tags, counts of repositories, audit lines; in parts, of which those
+    that are written leave the buffer. False: try again."""
     try:
-        _write(taken)
+        while not taken.is_empty():
+            part = taken.first(PART)
+            _write(part)
+            taken.remove(part)
     except errors.Unavailable as e:
         log.warning("pulls are not written yet", extra={"fields": {"artifacts": len(taken.pulled), "cause": e.message}})
         return False

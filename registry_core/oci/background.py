@@ -9,7 +9,8 @@ import gc
 import logging
 import time
 
-from registry_core import epochs, errors, hot_reads, metrics, presence, pulls, versions
+from registry_core import epochs, errors, hot_reads, lookups, metrics, presence, pulls, versions
+from registry_core.oci import pages
 from registry_core.storage.driver import StorageError
 from registry_core.storage.paths import new_key
 from registry_core.store import driver
@@ -17,7 +18,7 @@ from registry_core.threads import in_store, in_thread
 
 log = logging.getLogger("breakwater.web")
 
-TRIM = 10.0  # seconds
+TRIM = 20.0  # seconds
 COLLECT_AFTER = (10_000, 20, 50)  # objects; then generations (Python's own: 700, 10, 10)
 
 
@@ -51,6 +52,8 @@ class Tasks:
         await presence.beat(self._role, flushed=flushed)
         if time.monotonic() - self._trimmed_at >= TRIM:
             self._trimmed_at = time.monotonic()
+            lookups.forget_expired()
+            pages.forget_expired()
             await in_store(_give_memory_back)
 
     async def _flush(self) -> bool:

@@ -57,6 +57,11 @@ class _Kept:
         while self._bytes > MAX_BYTES:
             self._drop(next(iter(self._pages)))
 
+    def forget_expired(self) -> None:
+        now = time.monotonic()
+        for key in [key for key, (_, until, _) in self._pages.items() if until < now]:
+            self._drop(key)
+
     def _drop(self, key: Key) -> None:
         if (found := self._pages.pop(key, None)) is not None:
             self._bytes -= _size(key, found[2])
@@ -67,6 +72,11 @@ def _size(key: Key, page: Page) -> int:
 
 
 _kept = _Kept()
+
+
+def forget_expired() -> None:
+    """Free what nobody asked for lately."""
+    _kept.forget_expired()
 
 
 async def answer(request: Request, namespace_id: int, slot: int, make: Callable[[], Awaitable[Page]]) -> None:

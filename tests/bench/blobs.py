@@ -51,7 +51,7 @@ def _large(bench: Bench, registry: Registry) -> Measure:
 def _behind_nginx(registry: Registry) -> Iterator[None]:
     """Its CPU counts as the registry's. It must send the files itself."""
     nginx = Nginx(process.own_directory("nginx"), process.free_port())
-    nginx.start(registry.host, registry.storage)
+    nginx.start(registry.host, registry.storage, keepalive=True, workers="auto")
     registry.front = (nginx.pid, nginx.port)
     try:
         yield

@@ -12,7 +12,8 @@ daemon off;
 pid {directory}/nginx.pid;
 error_log stderr warn;
 {user}
-events {{ worker_connections 256; }}
+worker_processes {workers};
+events {{ worker_connections 512; }}
 http {{
     log_format sent '$request_method $uri $status file=$upstream_http_x_accel_redirect';
     access_log {directory}/access.log sent;
@@ -58,8 +59,11 @@ class Nginx:
         self.host = f"127.0.0.1:{port}"
         self.pid = 0
 
-    def start(self, upstream: str, storage: pathlib.Path, *, keepalive: bool = False) -> None:
-        """`keepalive`: connections to the registry are used again, by requests of whichever client comes next."""
+    def start(
+        self, upstream: str, storage: pathlib.Path, *, keepalive: bool = False, workers: str = "1"
+    ) -> None:
+        """`keepalive`: connections to the registry are used again, by requests of whichever client comes next
+        to the same worker."""
         program = require_program("nginx", package="nginx-light", path="/usr/sbin:/usr/bin:/usr/local/sbin")
         self.directory.mkdir(parents=True, exist_ok=True)
         configuration = self.directory / "nginx.conf"
@@ -72,6 +76,7 @@ class Nginx:
                 upstream=upstream,
                 storage=storage,
                 user=user,
+                workers=workers,
                 keepalive="keepalive 4;" if keepalive else "",
                 connection='proxy_set_header Connection "";' if keepalive else "",
             )

@@ -117,6 +117,35 @@ def test_a_database_that_is_away_keeps_them_due(
     assert repository.pull_count == 2
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_long_buffer_is_written_in_parts_and_no_part_twice(
+    repository: Repository, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulls, "PART", 3)
+    for i in range(10):
+        note(stored, f"t{i}")
+    write_lines, written = pulls._write_lines, [0]
+
+    def away_in_the_third(cursor: object, part: list[pulls.Line]) -> None:
+        written[0] += 1
+        if written[0] == 3:
+            raise OperationalError("server closed the connection unexpectedly")
+        assert len(part) <= 3
+        write_lines(cursor, part)
+
+    taken = pulls.take()
+    with monkeypatch.context() as patch:
+        patch.setattr(pulls, "_write_lines", away_in_the_third)
+        assert not pulls.write(taken)
+    repository.refresh_from_db()
+    assert repository.pull_count == 6
+    assert [resource for _, resource, _ in lines()] == [f"project/app:t{i}" for i in range(6)]
+    pulls.give_back(taken)
+    assert pulls.write(pulls.take())
+    repository.refresh_from_db()
+    assert repository.pull_count == 10
+
+
 def test_the_buffer_is_bounded(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulls, "MAX_ARTIFACTS", 10)
     for i in range(pulls.MAX_LINES + 50):

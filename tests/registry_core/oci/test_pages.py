@@ -69,3 +69,34 @@ def test_a_very_large_page_is_not_kept(now: list[float]) -> None:
     kept.keep(key(1), SETTLED, Page.of({"tags": ["x" * pages.MAX_PAGE_BYTES]}))
     assert kept.find(key(1), SETTLED) is None
     assert kept._bytes == 0
+
+
+def test_what_nobody_asked_for_lately_is_freed(now: list[float]) -> None:
+    kept, page = pages._Kept(), Page.of({"tags": []})
+    kept.keep(key(1), SETTLED, page)
+    now[0] += lookups.KEPT / 2
+    kept.keep(key(2), SETTLED, page)
+    now[0] += lookups.KEPT / 2 + 1
+    kept.forget_expired()
+    assert list(kept._pages) == [key(2)]
+    assert kept._bytes == pages._size(key(2), page)
+
+
+def test_manifests_that_no_answer_names_are_freed(now: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: lookups.Answers[tuple[int, str]] = lookups.Answers()
+    payloads = lookups._Payloads()
+    monkeypatch.setattr(lookups, "_manifests", answers)
+    monkeypatch.setattr(lookups, "_payloads", payloads)
+    stored = [lookups.Stored(i, 1, f"sha256:{i:064}", "x", b"x" * 1000, ()) for i in range(3)]
+    for one in stored:
+        payloads.keep(one)
+    answers.keep((1, "r", "old"), SETTLED, (0, stored[0].digest))
+    answers.keep((1, "r", "old too"), SETTLED, (1, stored[1].digest))
+    now[0] += lookups.KEPT - 1
+    answers.keep((1, "r", "v1"), SETTLED, (1, stored[1].digest))
+    answers.keep((1, "r", "absent"), SETTLED, None)
+    now[0] += 2
+    lookups.forget_expired()
+    assert set(answers._kept) == {(1, "r", "v1"), (1, "r", "absent")}
+    assert [payloads.find((one.artifact_id, one.digest)) for one in stored] == [None, stored[1], None]
+    assert payloads._bytes == 1000
