@@ -39,9 +39,10 @@ def failing(server: Alone, tmp_path: pathlib.Path) -> Failing:
 
 
 def key_of(server: Alone, digest: str) -> pathlib.Path:
-    """Of a blob, or of the only upload."""
+    """Of a blob, or of the newest upload."""
     found = server.rows("SELECT key FROM registry_core_blob WHERE digest = %s", digest)
-    ((key,),) = found or server.rows("SELECT key FROM registry_core_upload")
+    newest = "SELECT key FROM registry_core_upload ORDER BY created_at DESC LIMIT 1"
+    ((key,),) = found or server.rows(newest)
     return server.storage / str(key)
 
 

@@ -123,7 +123,7 @@ def tokens(draw: Draw) -> Ask:
     return Ask("token", method, target, headers, None)
 
 
-@pytest.mark.parametrize(("name", "each", "least"), [("tokens", tokens(), 0.4), ("rest", operations(), 0.2)])
+@pytest.mark.parametrize(("name", "each", "least"), [("tokens", tokens(), 0.3), ("rest", operations(), 0.12)])
 def test_no_request_breaks_it(
     world: World, report: Report, name: str, each: st.SearchStrategy[Ask], least: float
 ) -> None:
