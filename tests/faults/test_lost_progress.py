@@ -14,13 +14,12 @@ import httpx
 import psycopg2
 import pytest
 
-from tests import ledger
 from tests.components import process
 from tests.components.postgres import Postgres
 from tests.components.valkey import Valkey
 from tests.content import digest_of, new_bytes
 from tests.reporting import Report
-from tests.server import Repository, Server, assert_refused
+from tests.server import Repository, Server, assert_refused, serving
 
 MIB = 1 << 20
 OFFSET = 'SELECT "offset" FROM registry_core_upload WHERE id = %s'
@@ -42,15 +41,10 @@ def mortal() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="module")
 def server(mortal: Postgres, valkey: Valkey) -> Iterator[Server]:
-    server = Server(mortal, valkey.url(54), BREAKWATER_WORKERS="1")
-    server.start()
-    try:
+    with serving(Server(mortal, valkey.url(54), BREAKWATER_WORKERS="1")) as server:
         yield server
         server.collect()
         assert server.scrub(100) == []
-        ledger.assert_adds_up(server.database, server.storage)
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="module")

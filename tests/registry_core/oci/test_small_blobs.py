@@ -10,6 +10,7 @@ import pytest
 
 from registry_core.lookups import StoredBlob
 from registry_core.oci import small_blobs
+from tests.components.availability import require
 from tests.content import digest_of
 
 DATA = b"0123456789" * 100
@@ -34,8 +35,10 @@ def path(tmp_path: pathlib.Path) -> pathlib.Path:
     with (tmp_path / "probe").open("rb") as probe:
         try:
             os.preadv(probe.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT)
+            can_say = True
         except OSError:
-            pytest.skip("this file system cannot say what the kernel has in memory")
+            can_say = False
+    require("a file system that says what the kernel holds", found=can_say, install="nothing: no tmpfs as TMPDIR")
     return tmp_path / "blob"
 
 
