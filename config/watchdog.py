@@ -11,12 +11,14 @@ import asyncio
 import contextlib
 import faulthandler
 import logging
+import multiprocessing
 import os
 import signal
 import struct
 import threading
 import time
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 
 PERIOD = 1.0  # seconds between two beats
 LOOK = 2.0  # seconds between two looks
@@ -41,12 +43,11 @@ class _Watched:
         return True
 
 
-class Watchdog:
-    """Made before the processes are forked; `beat` runs in each of them, `watch` in a thread of their parent."""
+class Heart:
+    """The end of the pipe that a web process has."""
 
-    def __init__(self) -> None:
-        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._watched: dict[int, _Watched] = {}
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
 
     async def beat(self) -> None:
         faulthandler.register(signal.SIGUSR2)
@@ -56,7 +57,17 @@ class Watchdog:
 
     def beat_once(self) -> None:
         with contextlib.suppress(BlockingIOError):  # nobody has looked for an hour: what is there says enough
-            os.write(self._write, _BEAT.pack(os.getpid()))
+            os.write(self._pipe.fileno(), _BEAT.pack(os.getpid()))
+
+
+class Watchdog:
+    """In the parent. `pipe` goes to each web process; `watch` runs in a thread."""
+
+    def __init__(self) -> None:
+        self._read, self.pipe = multiprocessing.Pipe(duplex=False)
+        os.set_blocking(self._read.fileno(), False)
+        os.set_blocking(self.pipe.fileno(), False)
+        self._watched: dict[int, _Watched] = {}
 
     def watch(self) -> None:
         while True:
@@ -78,7 +89,7 @@ class Watchdog:
         data = b""
         with contextlib.suppress(BlockingIOError):
             while True:
-                data += os.read(self._read, 65536)
+                data += os.read(self._read.fileno(), 65536)
         return {pid for (pid,) in _BEAT.iter_unpack(data)}
 
     def _judge(self, pid: int, process: _Watched) -> bool:
@@ -86,24 +97,32 @@ class Watchdog:
         if process.missed < MISSES - 1:
             return process.signal(0)
         if process.missed < MISSES:
-            return process.signal(signal.SIGUSR2)  # its stacks go into the log; one that is stopped shows none
+            return process.signal(
+                signal.SIGUSR2
+            )  # its stacks go into the log; one that is stopped shows none
         if process.signal(signal.SIGKILL):
             seconds = int(MISSES * LOOK)
             log.error("web process %d has hung for %d s: killed, another takes its place", pid, seconds)
         return False
 
 
-_dog: Watchdog | None = None
+_heart: Heart | None = None
 
 
-def start() -> None:
-    """In the parent, before it forks."""
-    global _dog  # noqa: PLW0603  what the forked processes find
-    _dog = Watchdog()
-    threading.Thread(target=_dog.watch, name="watchdog", daemon=True).start()
+def start() -> Connection:
+    """In the parent: watches from now on whoever beats into what is returned."""
+    dog = Watchdog()
+    threading.Thread(target=dog.watch, name="watchdog", daemon=True).start()
+    return dog.pipe
+
+
+def be_watched(pipe: Connection) -> None:
+    """In a web process, before it serves."""
+    global _heart  # noqa: PLW0603  one for the process
+    _heart = Heart(pipe)
 
 
 async def beat() -> None:
     """In a web process, for as long as it serves; without such a parent nothing."""
-    if _dog is not None:
-        await _dog.beat()
+    if _heart is not None:
+        await _heart.beat()

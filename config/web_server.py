@@ -3,10 +3,11 @@
 This process holds no Django: it starts the workers and starts them again; they load the application.
 """
 
-import ctypes
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from config import watchdog
@@ -28,28 +29,32 @@ _LOGGING = {
 }
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+# What a crowd took is given back. granian's allocator does so by itself only from a thread of its own, and glibc lets
+# its limits grow with what it sees, up to 64 MB a thread.
+_ALLOCATORS = {
+    "_RJEM_MALLOC_CONF": "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0",
+    "MALLOC_MMAP_THRESHOLD_": str(
+        32 << 20
+    ),  # pieces of uploads stay in the heap: mapping each anew costs more
+    "MALLOC_TRIM_THRESHOLD_": str(4 << 20),
+}
 
 
 def main() -> None:
-    # Its allocator gives back what a crowd of connections took; of itself it does so only while it is asked for more.
-    os.environ.setdefault("_RJEM_MALLOC_CONF", "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0")
+    for name, value in _ALLOCATORS.items():
+        os.environ.setdefault(name, value)
     from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
     from granian.http import HTTP1Settings
     from granian.server import Server
 
     raise_open_files_limit()
-    _return_memory()
     fresh_metrics_directory()
-    watchdog.start()
-    # Forked on purpose, on every version of Python: a forked worker can be given a parent-death signal, so
-    # that none is left listening when this process is killed.
-    multiprocessing.set_start_method("fork")
-    os.register_at_fork(after_in_child=end_with_parent(signal.SIGTERM, os.getpid()))
+    # Not forked: of what the allocator is told, a forked worker keeps everything but the thread that does it.
+    multiprocessing.set_start_method("spawn")
     host, port = parse_address(env_str("BREAKWATER_ADDR", "127.0.0.1:8080"))
     cert, key = env_str("BREAKWATER_TLS_CERT"), env_str("BREAKWATER_TLS_KEY")
     Server(
-        "config.asgi:application",
+        "config.asgi",  # what _Loader loads
         address=host,
         port=port,
         interface=Interfaces.ASGI,
@@ -68,15 +73,22 @@ def main() -> None:
         ssl_cert=Path(cert) if cert else None,
         ssl_key=Path(key) if key else None,
         ssl_protocol_min=SSLProtocols.tls12,
-    ).serve()
+    ).serve(target_loader=_Loader(watchdog.start()), wrap_loader=False)
 
 
-def _return_memory() -> None:
-    """What a crowd took is given back: glibc lets its limits grow with what it sees, up to 64 MB a thread."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # pieces of uploads stay in the heap: mapping each anew costs more
-        mallopt(_M_TRIM_THRESHOLD, 4 << 20)
+class _Loader:
+    """What a worker does first; sent to each that is started."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._parent = os.getpid()
+
+    def __call__(self) -> Callable[..., object]:
+        end_with_parent(signal.SIGTERM, self._parent)()  # none is left listening when its parent is killed
+        watchdog.be_watched(self._pipe)
+        from config.asgi import application
+
+        return application
 
 
 def fresh_metrics_directory() -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from tests.bench import generator, growth
+from tests.bench import generator, growth, usage
 from tests.bench.progress import say
 from tests.bench.reads import manifest_request
 from tests.bench.registries import Breakwater, Registry
@@ -55,7 +55,11 @@ def _idle(registry: Registry, since: float, seconds: float) -> Measure:
     if (left := since + seconds - time.monotonic()) > 0:
         say(f"{registry.name} stands idle for another {left:.0f} s")
         time.sleep(left)
-    return Measure(value=registry.memory() / MIB, notes={"idle_seconds": round(time.monotonic() - since)})
+    notes = {
+        "idle_seconds": round(time.monotonic() - since),
+        "shared_mb": usage.shared_bytes(registry.pid) / MIB,
+    }
+    return Measure(value=registry.memory() / MIB, notes=notes)
 
 
 @row("memory_loaded", "memory, highest at work", group="write", unit="MB", rounds=1)

@@ -11,7 +11,7 @@ from tests.bench import record
 from tests.bench.memory import memory_idle
 from tests.bench.rows import Bench, Goal, Measure, Result, Row
 from tests.bench.table import document, duration, failures, line
-from tests.bench.usage import parse_pss, parse_ticks
+from tests.bench.usage import parse_memory, parse_ticks
 
 
 def result(goal: Goal, ours: list[float], peer: list[float]) -> Result:
@@ -64,7 +64,7 @@ def test_cpu_counts_children_that_ended() -> None:
 
 def test_shared_memory_counts_once() -> None:
     rollup = "5581-7ffc ---p 00000000 00:00 0 [rollup]\nRss:  4000 kB\nPss:  1500 kB\nPss_Anon:  900 kB\n"
-    assert parse_pss(rollup) == 1500 * 1024
+    assert parse_memory(rollup) == 1500 * 1024
 
 
 def test_durations() -> None:

@@ -9,7 +9,7 @@ import pathlib
 from tests.components import process
 
 _TICK = os.sysconf("SC_CLK_TCK")
-_PSS = "Pss:"
+_PSS, _SHARED = "Pss:", "Pss_Shmem:"
 
 
 def cpu_seconds(pid: int) -> float:
@@ -19,7 +19,12 @@ def cpu_seconds(pid: int) -> float:
 
 def pss_bytes(pid: int) -> int:
     """Memory of the whole tree; a page that several share is counted once."""
-    return sum(_pss(one) for one in [pid, *process.descendants(pid)])
+    return sum(_memory(one, _PSS) for one in [pid, *process.descendants(pid)])
+
+
+def shared_bytes(pid: int) -> int:
+    """Of that: memory that is shared by design, with PostgreSQL the pool of buffers, which fills and stays."""
+    return sum(_memory(one, _SHARED) for one in [pid, *process.descendants(pid)])
 
 
 def parse_ticks(stat: str) -> int:
@@ -28,8 +33,8 @@ def parse_ticks(stat: str) -> int:
     return sum(int(field) for field in fields[11:15])
 
 
-def parse_pss(rollup: str) -> int:
-    line = next(line for line in rollup.splitlines() if line.startswith(_PSS))
+def parse_memory(rollup: str, name: str = _PSS) -> int:
+    line = next(line for line in rollup.splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024
 
 
@@ -39,7 +44,7 @@ def _ticks(pid: int) -> int:
     return 0
 
 
-def _pss(pid: int) -> int:
+def _memory(pid: int, name: str) -> int:
     with contextlib.suppress(OSError, StopIteration):
-        return parse_pss(pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text())
+        return parse_memory(pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(), name)
     return 0

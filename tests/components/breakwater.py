@@ -124,7 +124,9 @@ class Breakwater:
 
     def given_to_children(self) -> dict[str, str]:
         """The environment of web and worker; the database's address is in it."""
-        worker = next(pid for pid in process.descendants(self.pid) if "manage.py\0worker" in arguments_of(pid))
+        worker = next(
+            pid for pid in process.descendants(self.pid) if "manage.py\0worker" in arguments_of(pid)
+        )
         return dict(_environment_of(worker))
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -226,6 +228,11 @@ def arguments_of(pid: int) -> str:
         return pathlib.Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return ""
+
+
+def web_workers(web_server: int) -> list[int]:
+    """What serves; beside them Python keeps a process of its own that counts what they share."""
+    return [pid for pid in process.descendants(web_server) if "spawn_main" in arguments_of(pid)]
 
 
 def _environment_of(pid: int) -> Iterable[tuple[str, str]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from config.watchdog import MISSES, Watchdog
+from config.watchdog import MISSES, Heart, Watchdog
 
 StartProcess = Callable[[], int]
 
@@ -28,7 +28,7 @@ def start(dog: Watchdog) -> Iterator[StartProcess]:
         pid = os.fork()
         if pid == 0:
             with contextlib.suppress(BaseException):
-                asyncio.run(dog.beat())
+                asyncio.run(Heart(dog.pipe).beat())
             os._exit(1)
         pids.append(pid)
         return pid
@@ -86,9 +86,9 @@ def test_who_hangs_shows_its_stack_first(
     dog: Watchdog, start: StartProcess, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last but one look asks for it."""
-    monkeypatch.setattr(dog, "beat_once", lambda: time.sleep(600))
+    monkeypatch.setattr(Heart, "beat_once", lambda _: time.sleep(600))
     pid = start()
-    os.write(dog._write, pid.to_bytes(8, "little"))
+    os.write(dog.pipe.fileno(), pid.to_bytes(8, "little"))
     time.sleep(0.2)
     dog.look()
     look(dog, MISSES - 1)
@@ -125,7 +125,8 @@ def test_who_has_ended_is_forgotten(dog: Watchdog, start: StartProcess) -> None:
 
 
 def test_a_pipe_that_nobody_reads_stops_nobody(dog: Watchdog) -> None:
+    heart = Heart(dog.pipe)
     for _ in range(10_000):  # 8,192 fit
-        dog.beat_once()
+        heart.beat_once()
     dog.look()
     assert list(dog._watched) == [os.getpid()]

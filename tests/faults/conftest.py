@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.components import process
+from tests.components.breakwater import web_workers
 from tests.components.postgres import Postgres
 from tests.components.valkey import Valkey
 from tests.server import Pair, Repository, Server, serving
@@ -30,7 +31,7 @@ class Alone(Server):
             time.sleep(0.02)
 
     def _children(self) -> list[int]:
-        return [pid for pid in process.descendants(self.pid) if process.is_running(pid)]
+        return [pid for pid in web_workers(self.pid) if process.is_running(pid)]
 
 
 def alone(postgres: Postgres, redis_url: str, *, start: bool = True) -> Iterator[Alone]:

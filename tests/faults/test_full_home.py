@@ -20,7 +20,7 @@ from config import log_stream
 from config.log_stream import LogStream
 from tests import ledger
 from tests.components import process
-from tests.components.breakwater import Breakwater, arguments_of
+from tests.components.breakwater import Breakwater, arguments_of, web_workers
 from tests.components.disk import Disk
 from tests.content import digest_of, new_bytes
 from tests.faults.test_full_disks import Tally, assert_full
@@ -57,7 +57,9 @@ def registry(disk: Disk) -> Iterator[Breakwater]:
 
 def database_of(disk: Disk) -> str:
     known = json.loads((disk.path / "embedded.json").read_text())
-    return f"postgresql://breakwater:{known['postgres_password']}@127.0.0.1:{known['postgres_port']}/breakwater"
+    return (
+        f"postgresql://breakwater:{known['postgres_password']}@127.0.0.1:{known['postgres_port']}/breakwater"
+    )
 
 
 def use_up_the_log_of(database: str) -> None:
@@ -118,12 +120,12 @@ def test_a_full_disk_under_everything(
 
     # A web process that ends now finds no room for its counters and its map, and serves all the same.
     web = next(pid for pid in process.descendants(registry.pid) if "config.web_server" in arguments_of(pid))
-    for worker in process.descendants(web):
+    for worker in web_workers(web):
         os.kill(worker, signal.SIGKILL)
     wait_until(lambda: answers(repository), 20)
     for _ in range(5):
         repository.assert_holds(held, "v1")
-    workers = set(process.descendants(web))
+    workers = set(web_workers(web))
 
     use_up_the_log_of(database_of(disk))
     until = time.monotonic() + FULL_SECONDS
@@ -139,7 +141,7 @@ def test_a_full_disk_under_everything(
     after = repository.push_image("after", new_image(size=5000))
     repository.assert_holds(after, "after")
     repository.assert_holds(held, "v1")
-    assert set(process.descendants(web)) == workers, "a web process has ended"
+    assert set(web_workers(web)) == workers, "a web process has ended"
     for line in (disk.path / "logs" / "breakwater.log").read_text().splitlines()[-20:]:
         json.loads(line)
     wait_until(lambda: registry.manage("scrub", "--verify", "100").returncode == 0, 20)
@@ -214,6 +216,8 @@ def test_a_map_without_room_on_the_disk_is_a_host_of_its_own(small: Disk) -> Non
         **os.environ, "BREAKWATER_RUN_DIR": str(small.mount_point), "DJANGO_SETTINGS_MODULE": "config.settings"
     }  # fmt: skip
     small.fill(leave=8192)
-    done = [subprocess.run(command, env=environment, check=False, capture_output=True, text=True) for _ in "12"]
+    done = [
+        subprocess.run(command, env=environment, check=False, capture_output=True, text=True) for _ in "12"
+    ]
     assert [d.returncode for d in done] == [0, 0], done[0].stderr
     assert done[0].stdout.splitlines()[-1] != done[1].stdout.splitlines()[-1]

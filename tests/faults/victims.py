@@ -9,7 +9,7 @@ import random
 import signal
 import time
 
-from tests.components.breakwater import Breakwater, arguments_of
+from tests.components.breakwater import Breakwater, arguments_of, web_workers
 from tests.components.process import descendants
 
 WHOLE_TREE = "whole tree"
@@ -33,7 +33,7 @@ def find(registry: Breakwater, kind: str) -> list[int]:
         "Valkey": [pid for pid, said in tops.items() if "valkey-server" in said],
     }
     if kind == "web worker":
-        return [pid for pid in tree if parent(pid) in of["web server"]]
+        return [pid for server in of["web server"] for pid in web_workers(server)]
     if kind == "PostgreSQL backend":
         return [
             pid
