@@ -23,6 +23,7 @@ http {{
     scgi_temp_path {directory}/scgi;
     uwsgi_temp_path {directory}/uwsgi;
     sendfile on;
+    tcp_nopush on;
     upstream registry {{
         server {upstream};
         {keepalive}
