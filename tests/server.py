@@ -12,7 +12,6 @@ import functools
 import http.client
 import json
 import os
-import pathlib
 import secrets
 import socket
 import subprocess
@@ -26,6 +25,7 @@ import httpx
 
 from tests import ledger
 from tests.components import process
+from tests.components.breakwater import web_workers
 from tests.components.postgres import ADMIN_PASSWORD, ROOT, Postgres, query
 from tests.content import MANIFEST, digest_of, encode, image_document, new_bytes
 from tests.steps import Actor
@@ -86,9 +86,7 @@ class Server:
         process.stop(self.pid, seconds=20)
 
     def web_pids(self) -> list[int]:
-        """The processes that serve: the children of the one that was started."""
-        children = pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
+        return web_workers(self.pid)
 
     @property
     def log(self) -> str:

@@ -1,6 +1,5 @@
 """`manage.py up`, the real one: one registry for the tests of this file, ended and started again on the way."""
 
-import contextlib
 import datetime
 import ipaddress
 import json
@@ -26,7 +25,7 @@ from cryptography.x509.oid import NameOID
 from config.processes import Child, Program
 from config.supervisor import _sentence
 from tests.components import process
-from tests.components.breakwater import ROOT, Breakwater
+from tests.components.breakwater import ROOT, Breakwater, web_workers
 from tests.components.postgres import Postgres
 from tests.components.valkey import Valkey
 
@@ -181,10 +180,9 @@ def test_web_workers_that_are_killed_come_back(registry: Breakwater) -> None:
     """The second within seconds of the first ends the web server, and the supervisor starts it again."""
 
     def workers() -> set[int]:
-        web = pid_of(registry, "web") if (registry.home / "run" / "web.pid").exists() else registry.pid
-        with contextlib.suppress(OSError):
-            return {int(pid) for pid in Path(f"/proc/{web}/task/{web}/children").read_text().split()}
-        return set()
+        if not (registry.home / "run" / "web.pid").exists():
+            return set()
+        return set(web_workers(pid_of(registry, "web")))
 
     for _ in range(2):
         assert wait_for(lambda: len(workers()) == 2)
