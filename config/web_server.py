@@ -5,6 +5,7 @@ This process holds no Django: it starts the workers and starts them again; they 
 
 import multiprocessing
 import os
+import pkgutil
 import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -54,7 +55,7 @@ def main() -> None:
     host, port = parse_address(env_str("BREAKWATER_ADDR", "127.0.0.1:8080"))
     cert, key = env_str("BREAKWATER_TLS_CERT"), env_str("BREAKWATER_TLS_KEY")
     Server(
-        "config.asgi",  # what _Loader loads
+        "config.asgi:application",
         address=host,
         port=port,
         interface=Interfaces.ASGI,
@@ -73,7 +74,7 @@ def main() -> None:
         ssl_cert=Path(cert) if cert else None,
         ssl_key=Path(key) if key else None,
         ssl_protocol_min=SSLProtocols.tls12,
-    ).serve(target_loader=_Loader(watchdog.start()), wrap_loader=False)
+    ).serve(target_loader=_Loader(watchdog.start()))
 
 
 class _Loader:
@@ -83,11 +84,10 @@ class _Loader:
         self._pipe = pipe
         self._parent = os.getpid()
 
-    def __call__(self) -> Callable[..., object]:
+    def __call__(self, target: str) -> Callable[..., object]:
         end_with_parent(signal.SIGTERM, self._parent)()  # none is left listening when its parent is killed
         watchdog.be_watched(self._pipe)
-        from config.asgi import application
-
+        application: Callable[..., object] = pkgutil.resolve_name(target)
         return application
 
 
