@@ -97,9 +97,7 @@ class Watchdog:
         if process.missed < MISSES - 1:
             return process.signal(0)
         if process.missed < MISSES:
-            return process.signal(
-                signal.SIGUSR2
-            )  # its stacks go into the log; one that is stopped shows none
+            return process.signal(signal.SIGUSR2)  # its stacks go into the log; one that is stopped shows none
         if process.signal(signal.SIGKILL):
             seconds = int(MISSES * LOOK)
             log.error("web process %d has hung for %d s: killed, another takes its place", pid, seconds)

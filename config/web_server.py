@@ -34,9 +34,8 @@ _LOGGING = {
 # its limits grow with what it sees, up to 64 MB a thread.
 _ALLOCATORS = {
     "_RJEM_MALLOC_CONF": "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0",
-    "MALLOC_MMAP_THRESHOLD_": str(
-        32 << 20
-    ),  # pieces of uploads stay in the heap: mapping each anew costs more
+    # Pieces of uploads stay in the heap: mapping each anew costs more.
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(4 << 20),
 }
 

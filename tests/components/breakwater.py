@@ -124,9 +124,7 @@ class Breakwater:
 
     def given_to_children(self) -> dict[str, str]:
         """The environment of web and worker; the database's address is in it."""
-        worker = next(
-            pid for pid in process.descendants(self.pid) if "manage.py\0worker" in arguments_of(pid)
-        )
+        worker = next(pid for pid in process.descendants(self.pid) if "manage.py\0worker" in arguments_of(pid))
         return dict(_environment_of(worker))
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -57,9 +57,7 @@ def registry(disk: Disk) -> Iterator[Breakwater]:
 
 def database_of(disk: Disk) -> str:
     known = json.loads((disk.path / "embedded.json").read_text())
-    return (
-        f"postgresql://breakwater:{known['postgres_password']}@127.0.0.1:{known['postgres_port']}/breakwater"
-    )
+    return f"postgresql://breakwater:{known['postgres_password']}@127.0.0.1:{known['postgres_port']}/breakwater"
 
 
 def use_up_the_log_of(database: str) -> None:
@@ -216,8 +214,6 @@ def test_a_map_without_room_on_the_disk_is_a_host_of_its_own(small: Disk) -> Non
         **os.environ, "BREAKWATER_RUN_DIR": str(small.mount_point), "DJANGO_SETTINGS_MODULE": "config.settings"
     }  # fmt: skip
     small.fill(leave=8192)
-    done = [
-        subprocess.run(command, env=environment, check=False, capture_output=True, text=True) for _ in "12"
-    ]
+    done = [subprocess.run(command, env=environment, check=False, capture_output=True, text=True) for _ in "12"]
     assert [d.returncode for d in done] == [0, 0], done[0].stderr
     assert done[0].stdout.splitlines()[-1] != done[1].stdout.splitlines()[-1]
