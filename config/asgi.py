@@ -27,6 +27,7 @@ from registry_core import epochs, errors, patience  # noqa: E402
 from registry_core.oci import background  # noqa: E402
 from registry_core.oci.app import app as oci  # noqa: E402
 from registry_core.oci.request import PATIENCE_BYTES  # noqa: E402
+from registry_core.threads import Pool  # noqa: E402
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -62,7 +63,8 @@ def _without_empty(response: Any) -> Iterator[bytes]:
         response.close()
 
 
-_django = WSGIMiddleware(_RawUri(), workers=THREADS)  # type: ignore[arg-type]
+_django = WSGIMiddleware(_RawUri())  # type: ignore[arg-type]
+_django.executor = Pool(THREADS, "django")
 _under_way = 0
 
 

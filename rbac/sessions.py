@@ -81,6 +81,7 @@ class Session:
     guessable: str = ""
     system: frozenset[Permission] | None = None  # what it may do in the system, once that was asked
     rights: dict[str, Right] = field(default_factory=dict)
+    is_used: bool = True  # since forget_unused looked
 
     @property
     def is_anonymous(self) -> bool:
@@ -124,7 +125,17 @@ def known(authorization: str, address: str) -> Session | None:
     session = _sessions.get(authorization) or _sessions.get(_index(authorization))
     if session is None or not session.is_current():
         return None
+    session.is_used = True
     return None if session.guessable and lockout.is_locked(session.guessable, address) else session
+
+
+def forget_unused() -> None:
+    """What nobody signed in with since the last call goes: a token is verified again, a password read again."""
+    for index in [index for index, session in _sessions.items() if not session.is_used]:
+        del _sessions[index]
+    for session in _sessions.values():
+        session.is_used = False
+    nobody.rights.clear()
 
 
 async def find(authorization: str, address: str) -> Session:

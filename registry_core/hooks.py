@@ -146,6 +146,8 @@ authenticate: Callable[[Caller], Awaitable[Principal]] = _deny_caller
 authorize_catalog: Callable[[Caller], Awaitable[Principal]] = _deny_caller
 # a manifest or blob that is not here: True when it may have arrived meanwhile (proxy cache).
 on_miss: Callable[[Grant, RepositoryName, str], Awaitable[bool]] = _nothing
+# now and then, on the event loop's thread: what an upper package keeps in memory and nobody asked for since goes.
+forget_unused: list[Callable[[], None]] = []
 # before a manifest (lookups.Stored) is sent, where the grant names policies; raises to keep it back.
 pull_checks: list[Callable[[Grant, RepositoryName, Any, Caller], Awaitable[None]]] = []
 push_checks: list[PushCheck] = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from typing import Any, Literal, overload
 
 import asyncpg
@@ -49,13 +51,14 @@ class _Connections:
 
     def __init__(self) -> None:
         self.room = asyncio.Semaphore(SIZE)
-        self._free: list[asyncpg.Connection] = []
+        self._free: list[tuple[asyncpg.Connection, float]] = []  # and when it came back
         self._open: set[asyncpg.Connection] = set()
 
     async def take(self) -> asyncpg.Connection:
         """One that is open, as far as this side knows. To be called in a place of `room`."""
         while self._free:
-            if not (connection := self._free.pop()).is_closed():
+            connection, _ = self._free.pop()
+            if not connection.is_closed():
                 return connection
             self._open.discard(connection)
         connection = await asyncpg.connect(timeout=TIMEOUT, **_options())
@@ -67,7 +70,15 @@ class _Connections:
         if connection.is_closed():
             self._open.discard(connection)
         else:
-            self._free.append(connection)
+            self._free.append((connection, time.monotonic()))
+
+    def take_unused(self, seconds: float) -> list[asyncpg.Connection]:
+        """Those that nobody needed for so long: they are the caller's to end."""
+        since = time.monotonic() - seconds
+        unused = [connection for connection, returned in self._free if returned < since]
+        self._free = [kept for kept in self._free if kept[1] >= since]
+        self._open.difference_update(unused)
+        return unused
 
     def terminate(self) -> None:
         for connection in self._open:
@@ -84,6 +95,13 @@ def _connections() -> _Connections:
 async def close() -> None:
     if (connections := _known.pop(asyncio.get_running_loop(), None)) is not None:
         connections.terminate()
+
+
+async def close_unused(seconds: float) -> None:
+    """Those of this event loop that nobody needed for so long; the one used last serves on if one is enough."""
+    for connection in _connections().take_unused(seconds):
+        with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.close(timeout=TIMEOUT)
 
 
 @overload

@@ -9,8 +9,19 @@ import gc
 import logging
 import time
 
-from registry_core import epochs, errors, hot_reads, lookups, metrics, presence, pulls, versions
-from registry_core.oci import pages
+from registry_core import (
+    epochs,
+    errors,
+    hooks,
+    hot_reads,
+    lookups,
+    metrics,
+    presence,
+    pulls,
+    threads,
+    versions,
+)
+from registry_core.oci import pages, small_blobs
 from registry_core.storage.driver import StorageError
 from registry_core.storage.paths import new_key
 from registry_core.store import driver
@@ -19,13 +30,14 @@ from registry_core.threads import in_store, in_thread
 log = logging.getLogger("breakwater.web")
 
 TRIM = 20.0  # seconds
+UNUSED = 120.0  # seconds after which connections end, and small blobs are forgotten, that nobody needed
 COLLECT_AFTER = (10_000, 20, 50)  # objects; then generations (Python's own: 700, 10, 10)
 
 
 class Tasks:
     def __init__(self, role: str) -> None:
         self._role = role
-        self._flushed_at = self._trimmed_at = time.monotonic()
+        self._flushed_at = self._trimmed_at = self._marked_at = time.monotonic()
         self._flushing: asyncio.Future[bool] | None = None
         self._loop = asyncio.ensure_future(self._every_second())
 
@@ -52,9 +64,19 @@ class Tasks:
         await presence.beat(self._role, flushed=flushed)
         if time.monotonic() - self._trimmed_at >= TRIM:
             self._trimmed_at = time.monotonic()
-            lookups.forget_expired()
-            pages.forget_expired()
-            await in_store(_give_memory_back)
+            await self._forget()
+
+    async def _forget(self) -> None:
+        lookups.forget_expired()
+        pages.forget_expired()
+        if time.monotonic() - self._marked_at >= UNUSED:
+            self._marked_at = time.monotonic()
+            small_blobs.forget_unused()
+            for forget in hooks.forget_unused:
+                forget()
+        threads.close_unused_connections(UNUSED)
+        await hot_reads.close_unused(UNUSED)
+        await in_store(_give_memory_back)
 
     async def _flush(self) -> bool:
         taken = pulls.take()

@@ -24,6 +24,7 @@ log = logging.getLogger("breakwater.oci")
 OCTETS = "application/octet-stream"
 PRESIGNED_SECONDS = 300
 PIECE = 64 << 10
+BATCH = 128 << 10  # less costs a hop between threads for each piece, more waits for a slow reader
 PATIENCE = 2.0  # seconds for a look at a remote store
 SEEN = 10_000
 _WHOLE: tuple[Header, Header] = (b"accept-ranges", b"bytes"), (b"content-type", OCTETS.encode())
@@ -261,9 +262,11 @@ async def _next(blob: lookups.StoredBlob, pieces: Iterator[bytes]) -> list[bytes
 
 
 def _some(pieces: Iterator[bytes]) -> list[bytes]:
-    """The next piece of the source, cut to PIECE bytes: what waits for a slow reader stays small."""
-    piece = next(pieces, b"")
-    return [piece[i : i + PIECE] for i in range(0, len(piece), PIECE)]
+    """BATCH bytes of the source, cut to PIECE: what waits for a slow reader stays small."""
+    batch: list[bytes] = []
+    while len(batch) * PIECE < BATCH and (piece := next(pieces, b"")):
+        batch += [piece[i : i + PIECE] for i in range(0, len(piece), PIECE)] if len(piece) > PIECE else [piece]
+    return batch
 
 
 async def _disconnected(request: Request) -> None:

@@ -18,6 +18,7 @@ from registry_core.lookups import StoredBlob
 LARGEST = 64 << 10
 MAX_BYTES = 16 << 20
 _OVERHEAD = 1 << 10  # bytes that one costs beside its own
+_MARK = ""  # no key: what stands before it was not asked for since it was put there
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,17 @@ def keep(blob: StoredBlob, path: str, descriptor: int, status: os.stat_result) -
     _bytes += blob.size + _OVERHEAD
     while _bytes > MAX_BYTES:
         _drop(next(iter(_kept)))
+
+
+def forget_unused() -> None:
+    """What nobody asked for since the last call goes."""
+    global _bytes  # noqa: PLW0603  as above
+    if _MARK in _kept:
+        while (key := next(iter(_kept))) != _MARK:
+            _drop(key)
+        _drop(_MARK)
+    _kept[_MARK] = _Kept(b"", "", ())
+    _bytes += _OVERHEAD
 
 
 def _drop(key: str) -> None:

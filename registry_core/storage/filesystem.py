@@ -20,7 +20,7 @@ from registry_core.storage.paths import check_key, is_key
 
 _BUFFER = 1024 * 1024
 _DIRECT = 64 * 1024  # to copy as much costs more than a call of the kernel
-_PIECE = 256 * 1024
+_PIECE = 64 * 1024
 # The group may read: a web server that sends the files itself is made a member of it.
 _FILE_MODE, _DIRECTORY_MODE = 0o640, 0o750
 # Nobody writes to it again, not even root: `open_writer` looks at the mode.

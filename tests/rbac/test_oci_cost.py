@@ -166,3 +166,25 @@ def test_nothing_cached_decides_when_postgresql_is_away(monkeypatch: pytest.Monk
             await authorize(caller(token), case.name, "pull")
 
     hot.run(use)
+
+
+def test_a_credential_that_nobody_used_between_two_looks_is_forgotten_and_another_costs_nothing() -> None:
+    case = Case()
+    used, left = token_of(case.person, case.name), token_of(case.robot, case.name)
+
+    async def use() -> None:
+        for token in (used, left):
+            await authorize(caller(token), case.name, "pull")
+        sessions.forget_unused()
+        assert len(sessions._sessions) == 2
+        with Counted() as counted:
+            await authorize(caller(used), case.name, "pull")
+        assert counted.cost == (0, 0)
+        sessions.forget_unused()
+        assert set(sessions._sessions) == {used}
+        await authorize(caller(left), case.name, "push")
+        sessions.forget_unused()
+        sessions.forget_unused()
+        assert sessions._sessions == {}
+
+    hot.run(use)

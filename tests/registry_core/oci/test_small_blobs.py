@@ -92,6 +92,22 @@ def test_a_file_that_changed_ends_it(path: pathlib.Path, change: Callable[[pathl
     assert small_blobs._bytes == 0
 
 
+def test_what_nobody_asks_for_between_two_calls_is_forgotten(path: pathlib.Path) -> None:
+    assert keep(path) == DATA
+    assert keep(path.with_name("other"), key="other") == DATA
+    small_blobs.forget_unused()
+    assert small_blobs.find("k") == DATA
+    assert small_blobs.find("other") == DATA
+    small_blobs.forget_unused()
+    assert small_blobs.find("k") == DATA
+    small_blobs.forget_unused()
+    assert small_blobs.find("k") == DATA
+    assert small_blobs.find("other") is None
+    for _ in range(2):
+        small_blobs.forget_unused()
+    assert small_blobs.find("k") is None
+
+
 def test_bytes_that_are_not_the_digests_are_not_kept(path: pathlib.Path) -> None:
     assert keep(path, digest=digest_of(b"other")) is None
 
