@@ -156,6 +156,7 @@ def _route(path: str) -> tuple[Route, str, str] | None:
 
 
 _known_route = functools.lru_cache(maxsize=16384)(_route)
+forget_routes = _known_route.cache_clear
 
 
 # Open transfers of each address in this process.

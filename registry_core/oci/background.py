@@ -21,7 +21,8 @@ from registry_core import (
     threads,
     versions,
 )
-from registry_core.oci import pages, small_blobs
+from registry_core.oci import app, pages, small_blobs
+from registry_core.references import parse_repository
 from registry_core.storage.driver import StorageError
 from registry_core.storage.paths import new_key
 from registry_core.store import driver
@@ -30,8 +31,10 @@ from registry_core.threads import in_store, in_thread
 log = logging.getLogger("breakwater.web")
 
 TRIM = 20.0  # seconds
-UNUSED = 120.0  # seconds after which connections end, and small blobs are forgotten, that nobody needed
+UNUSED = 120.0  # seconds after which what nobody needed goes: connections, small blobs, routes
 COLLECT_AFTER = (10_000, 20, 50)  # objects; then generations (Python's own: 700, 10, 10)
+# Little, but what is left of it between large things that went keeps their memory from going back.
+_REMEMBERED = (app.forget_routes, versions.slot.cache_clear, parse_repository.cache_clear)
 
 
 class Tasks:
@@ -72,7 +75,7 @@ class Tasks:
         if time.monotonic() - self._marked_at >= UNUSED:
             self._marked_at = time.monotonic()
             small_blobs.forget_unused()
-            for forget in hooks.forget_unused:
+            for forget in (*_REMEMBERED, *hooks.forget_unused):
                 forget()
         threads.close_unused_connections(UNUSED)
         await hot_reads.close_unused(UNUSED)
