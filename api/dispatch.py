@@ -1,6 +1,6 @@
 """From an HTTP request to an operation of the contract and back (contract 1).
 
-The order is Harbor's: read-only mode, route, contract, then who asks; what an operation checks comes last.
+The order is Harbor's: route, contract, then who asks; what an operation checks comes last.
 An operation is a function from a Call to an Answer; api/urls.py lists them.
 """
 
@@ -20,11 +20,10 @@ from api import contract, pagination, query, routing, serialization, validation
 from api.errors import NotBuilt
 from rbac.catalogue import Permission
 from rbac.permissions import Identity, require
-from registry_core import configuration, errors
+from registry_core import errors
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MAX_UNPAGED = 10_000  # rows that page_size=0 shows at once
-_READS = ("GET", "HEAD", "OPTIONS")
 M = TypeVar("M", bound=Model)
 
 
@@ -124,7 +123,6 @@ class ContractView(APIView):
 
     def _read(self, request: Request) -> Call:
         method, raw_path = request.method or "", routing.raw_path(request.META)
-        _check_read_only(method, routing.clean(raw_path))
         route = routing.find(method, raw_path)
         pairs = pagination.parse_query(request.META.get("QUERY_STRING", ""))
         inputs = validation.validate(
@@ -151,13 +149,6 @@ class ContractView(APIView):
 
     get = head = post = put = patch = delete = trace = _operate
     options = _operate  # type: ignore[assignment]  # DRF would describe its parsers
-
-
-def _check_read_only(method: str, path: str) -> None:
-    if method in _READS or (method, path) == ("PUT", f"{contract.PREFIX}/configurations"):
-        return
-    if configuration.get("read_only"):
-        raise errors.Denied("The system is in read only mode. Any modification is prohibited.")
 
 
 def _response(operation: contract.Operation, answer: Answer) -> HttpResponse:

@@ -7,14 +7,12 @@ import os
 from django.http import HttpRequest, HttpResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from rest_framework.request import Request
 
-from api.authentication import Credentials
+from api.authentication import identify
 
 
 def page(request: HttpRequest) -> HttpResponse:
-    identity, _ = Credentials().authenticate(Request(request))
-    if not identity.principal.is_admin:
+    if not identify(request).principal.is_admin:
         return HttpResponse(
             "metrics are for system administrators\n", "text/plain", 401,
             headers={"WWW-Authenticate": 'Basic realm="metrics"'},

@@ -7,9 +7,18 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
-from api import errors, routing
-from registry_core.errors import BadRequest
+from api import contract, errors, routing
+from registry_core import configuration
+from registry_core.errors import BadRequest, Denied
 
+SAFE = ("GET", "HEAD", "OPTIONS")
+_EVEN_READ_ONLY = {
+    ("PUT", f"{contract.PREFIX}/configurations"),
+    ("POST", "/c/login"),
+    ("POST", "/c/userExists"),
+    ("POST", "/c/oidc/onboard"),
+    ("POST", "/service/token"),
+}
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
@@ -53,3 +62,20 @@ class Errors:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase:
         return errors.handle(exception)
+
+
+class ReadOnly:
+    """Nothing changes while the mode is on, whatever the path is and whoever asks (contract 1.7)."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        method = request.method or ""
+        if method not in SAFE and (method, routing.clean(routing.raw_path(request.META))) not in _EVEN_READ_ONLY:
+            try:
+                if configuration.get("read_only"):
+                    raise Denied("The system is in read only mode. Any modification is prohibited.")
+            except Exception as e:  # noqa: BLE001  the database may be away, too
+                return errors.handle(e)
+        return self.get_response(request)

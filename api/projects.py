@@ -221,7 +221,8 @@ def get_project_summary(call: Call) -> Answer:
     if can(call.identity, Permission.MEMBER_LIST, project):
         members = Member.objects.filter(project=project).values_list("role").annotate(count=Count("pk"))
         summary |= {_COUNTS[Member.Role(role)]: n for role, n in members if role in _COUNTS}
-    if can(call.identity, Permission.QUOTA_READ, project):
+    has_quota = configuration.get("quota_per_project_enable")
+    if has_quota and can(call.identity, Permission.QUOTA_READ, project):
         quota = Quota.objects.get(project=project)
         summary["quota"] = {"hard": {"storage": quota.hard}, "used": {"storage": quota.used}}
     return Answer(summary)

@@ -11,10 +11,10 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 
+from api.authentication import find_account
 from projects.models import Project
-from rbac.authn import basic
 from rbac.authn.accounts import Account, fingerprint
-from rbac.permissions import Identity, held, is_from, standing_in
+from rbac.permissions import Identity, held, standing_in
 from rbac.sessions import ACTIONS
 from registry_core import configuration, epochs, keys, tokens
 from registry_core.references import is_project_name
@@ -52,7 +52,7 @@ def service_token(request: HttpRequest) -> HttpResponseBase:
     # Before the rights: what changes from here on is newer than the token.
     seq = epochs.current_seq()
     address = request.META.get("REMOTE_ADDR", "")
-    account = _account(request.headers.get("Authorization", ""), address)
+    account = find_account(request)
     if account is None and not scopes:
         return _unauthorized()
     token, lifetime, now = _token(account, address, scopes, seq)
@@ -77,12 +77,6 @@ def parse_scopes(values: Iterable[str]) -> list[Scope]:
         kind, *rest = text.split(":")
         scopes.append(Scope(kind, ":".join(rest[:-1] if len(rest) > 1 else rest)))
     return scopes
-
-
-def _account(authorization: str, address: str) -> Account | None:
-    pair = basic.parse(authorization)
-    account = basic.sign_in(*pair, address) if pair else None
-    return account if account and is_from(account.networks, address) else None
 
 
 def _token(account: Account | None, address: str, scopes: list[Scope], seq: int) -> tuple[str, int, int]:

@@ -10,9 +10,11 @@ from api import (
     accessories,
     artifact_tags,
     artifacts,
+    configurations,
     health,
     labels,
     landing,
+    login,
     members,
     metrics,
     pages,
@@ -36,6 +38,10 @@ OPERATIONS: Mapping[str, View] = {
     "getSystemInfo": systeminfo.get_system_info,
     "getVolumes": systeminfo.get_volumes,
     "getCert": systeminfo.get_cert,
+    # configure
+    "getInternalconfig": configurations.get_internalconfig,
+    "getConfigurations": configurations.get_configurations,
+    "updateConfigurations": configurations.update_configurations,
     # user
     "listUsers": users.list_users,
     "searchUsers": users.search_users,
@@ -113,6 +119,9 @@ contract_view = ContractView.as_view(operations=OPERATIONS)
 urlpatterns = [
     re_path(r"^api/v2\.0(?:/|$)", contract_view),
     path("api/version", pages.version),
+    path("c/login", login.log_in),
+    path("c/log_out", login.log_out),
+    path("c/userExists", login.user_exists),
     path("service/token", token.service_token),
     path("metrics", metrics.page),
     path("", landing.page),

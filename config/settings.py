@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import urllib.parse
 from typing import Any
@@ -36,6 +37,20 @@ if not SECRET_KEY:
         "BREAKWATER_SECRET_KEY (or BREAKWATER_SECRET_KEY_FILE) is not set; it encrypts stored credentials and token "
         "keys. Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
     )
+
+
+def _overwrite(text: str) -> dict[str, Any]:
+    """Settings that the environment fixes (contract 5): a JSON object of names and values."""
+    try:
+        values = json.loads(text or "{}")
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise ConfigurationError('CONFIG_OVERWRITE_JSON must be a JSON object, such as {"read_only": true}.')
+    return values
+
+
+CONFIG_OVERWRITE = _overwrite(env_secret("CONFIG_OVERWRITE_JSON"))
 
 
 # A machine that went away without a word is noticed within a minute; libpq would wait for hours.
@@ -85,7 +100,13 @@ INSTALLED_APPS = [
 ]
 AUTH_USER_MODEL = "rbac.User"
 PASSWORD_HASHERS = ["rbac.authn.local.PasswordHasher"]
-MIDDLEWARE: list[str] = ["api.middleware.RequestId", "api.middleware.Errors"]
+MIDDLEWARE: list[str] = [
+    "api.middleware.RequestId",
+    "api.middleware.Errors",
+    "api.browser.Csrf",
+    "api.middleware.ReadOnly",
+    "api.browser.Session",
+]
 ROOT_URLCONF = "config.urls"
 APPEND_SLASH = False
 ALLOWED_HOSTS = ["*"]  # the Host header decides nothing: URLs are made from EXTERNAL_URLS (design 3, Tokens)
@@ -122,5 +143,6 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 5, "socket_timeout"
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "registry_core.tasks.sweep", "schedule": 5.0, "options": {"expires": 5}},
     "look-ahead": {"task": "registry_core.tasks.look_ahead", "schedule": 21600.0, "options": {"expires": 3600}},
+    "end-sessions": {"task": "rbac.tasks.end_sessions", "schedule": 3600.0, "options": {"expires": 3600}},
     "prove-quotas": {"task": "projects.tasks.prove_quotas", "schedule": 300.0, "options": {"expires": 300}},
 }

@@ -138,3 +138,17 @@ class Robot(models.Model):
     @property
     def subject(self) -> str:
         return f"r:{self.pk}"
+
+
+class BrowserSession(models.Model):
+    """Somebody who signed in by a form (contract 1.5); the cookie holds the token, this row its hash only.
+
+    It lives for `session_timeout` after `renewed_at`, and no longer than the password that it began with: `credential`
+    is that one's fingerprint.
+    """
+
+    token_hash = models.CharField(max_length=64, primary_key=True)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="browser_sessions")
+    credential = models.CharField(max_length=32)
+    created_at = models.DateTimeField(db_default=Now())
+    renewed_at = models.DateTimeField(db_default=Now(), db_index=True)

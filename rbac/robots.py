@@ -22,7 +22,7 @@ from registry_core.models import Namespace
 
 MAX_DAYS = 2147483646
 MAX_DESCRIPTION = 1024
-MAX_NAME = 190  # with its project's, as stored; see configuration.MAX_PREFIX
+MAX_NAME = 190  # with its project's, as stored; see setting_items.MAX_PREFIX
 _NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _CATALOGUE = {
     "system": {str(permission) for permission in ROBOT_SYSTEM_PERMISSIONS},

@@ -1,72 +1,29 @@
 """System settings: rows that differ from their defaults (contract 5), cached in each process.
 
 A change raises the epoch of everybody, whose bell the other processes of this host hear at the next read;
-elsewhere what is kept lives until that epoch is known, and for a second at most.
+elsewhere what is kept lives until that epoch is known, and for a second at most. What CONFIG_OVERWRITE_JSON sets is
+written by `migrate`, and nothing can be changed then.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.db import connection, transaction
 
-from registry_core import epochs, errors, hot_reads, versions
+from registry_core import epochs, errors, hot_reads, sealing, versions
 from registry_core.models import Setting
+from registry_core.setting_items import ITEMS, find_contradiction
 
 KEPT_SECONDS = 1.0
-MAX_PREFIX = 64  # with a robot's name it must fit into the columns that say who did something
+MAX_TEXT = 1 << 16  # every process keeps all of them
+_LOCK = 0x42570004
 _ALL = "SELECT name, value FROM registry_core_setting"
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """`check` says what is wrong with a value of the default's type, or nothing."""
-
-    default: bool | int | str
-    check: Callable[[Any], str] = lambda _: ""
-
-
-def _between(low: int, high: int) -> Callable[[Any], str]:
-    return lambda v: "" if low <= v <= high else f"must be between {low} and {high}"
-
-
-def _one_of(*words: str) -> Callable[[Any], str]:
-    return lambda v: "" if v in words else f"must be one of {', '.join(words)}"
-
-
-def _quota(value: int) -> str:
-    fits = value == -1 or 1 <= value <= 1 << 50
-    return "" if fits else "must be -1 (no limit) or a number of bytes up to 1024 TiB"
-
-
-def _prefix(value: str) -> str:
-    fits = value.strip() and len(value) <= MAX_PREFIX
-    return "" if fits else f"must not be blank, nor longer than {MAX_PREFIX} characters"
-
-
-_POSITIVE = _between(1, 9_999_999_999)
-
-ITEMS: dict[str, Item] = {
-    # Manifests whose parts are not here yet are accepted (design 3, Push); Harbor has no such setting.
-    "allow_sparse": Item(default=False),
-    "auth_mode": Item("db_auth", _one_of("db_auth", "ldap_auth", "uaa_auth", "http_auth", "oidc_auth")),
-    "banner_message": Item(""),
-    "notification_enable": Item(default=True),
-    "oidc_name": Item(""),
-    "primary_auth_mode": Item(default=False),
-    "project_creation_restriction": Item("everyone", _one_of("everyone", "adminonly")),
-    "read_only": Item(default=False),
-    "robot_name_prefix": Item("robot$", _prefix),
-    "robot_token_duration": Item(30, _POSITIVE),
-    "self_registration": Item(default=False),
-    "session_timeout": Item(60, _POSITIVE),
-    "storage_per_project": Item(-1, _quota),
-    "token_expiration": Item(30, _POSITIVE),
-}
 
 
 class _Moment(NamedTuple):
@@ -96,28 +53,66 @@ _kept: _Kept | None = None
 
 def get(name: str) -> Any:
     """The setting's value, of its default's type."""
-    item, kept = ITEMS[name], _kept
+    kept = _kept
     if kept is None or not kept.is_good():
         kept = _read()
-    return kept.values.get(name, item.default)
+    return _value(kept, name)
+
+
+def get_all() -> dict[str, Any]:
+    """Every setting, secrets included."""
+    kept = _read()
+    return {name: _value(kept, name) for name in ITEMS}
 
 
 async def fetch(name: str) -> Any:
     """`get` for the asynchronous side."""
-    item, kept = ITEMS[name], _kept
+    kept = _kept
     if kept is None or not kept.is_good():
         now = _Moment.now()
         kept = _keep({r["name"]: json.loads(r["value"]) for r in await hot_reads.fetch(_ALL)}, now)
-    return kept.values.get(name, item.default)
+    return _value(kept, name)
 
 
-def set_values(values: dict[str, Any]) -> None:
+def _value(kept: _Kept, name: str) -> Any:
+    item = ITEMS[name]
+    value = kept.values.get(name, item.default)
+    return sealing.unseal(value) if item.is_secret else value
+
+
+def is_fixed() -> bool:
+    """Does the environment say what is set, so that nobody else may?"""
+    return bool(settings.CONFIG_OVERWRITE)
+
+
+def set_values(values: Mapping[str, Any]) -> None:
     """Change settings; BadRequest names the first value that does not fit, and then none is changed."""
+    if is_fixed():
+        detail = {"rule": "CONFIG_OVERWRITE_JSON", "fix": "change it there", "who": "who runs this registry"}
+        raise errors.Forbidden(
+            "the settings are read-only: CONFIG_OVERWRITE_JSON in the environment sets them", detail
+        )
+    _change(values)
+
+
+def take_over() -> None:
+    """Write what CONFIG_OVERWRITE_JSON says; names that are unknown are left out, as everywhere."""
+    known = {name: value for name, value in settings.CONFIG_OVERWRITE.items() if name in ITEMS}
+    if known:
+        _change(known)
+
+
+def _change(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         _check(name, value)
     with transaction.atomic():
+        with connection.cursor() as cursor:  # what two changes leave must fit together
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        if fault := find_contradiction(get_all() | dict(values), values):
+            raise errors.BadRequest(f"bad request: {fault}")
         for name, value in values.items():
-            Setting.objects.update_or_create(name=name, defaults={"value": value})
+            kept = sealing.seal(value) if ITEMS[name].is_secret else ITEMS[name].tidy(value)
+            Setting.objects.update_or_create(name=name, defaults={"value": kept})
         epochs.raise_epoch(epochs.EVERYBODY)
 
 
@@ -125,7 +120,12 @@ def _check(name: str, value: Any) -> None:
     item = ITEMS[name]
     # type() and not isinstance(): a boolean is an int to Python, and no number of minutes to anybody.
     kind = type(item.default)
-    fault = item.check(value) if type(value) is kind else f"must be {_KINDS[kind]}"
+    if type(value) is not kind:
+        fault = f"must be {_KINDS[kind]}"
+    elif isinstance(value, str) and len(value) > MAX_TEXT:
+        fault = f"must not be longer than {MAX_TEXT} characters"
+    else:
+        fault = item.check(value)
     if fault:
         raise errors.BadRequest(f"the setting {name} {fault}", {"setting": name, "default": item.default})
 

@@ -28,6 +28,7 @@ from tests.components import process
 from tests.components.breakwater import web_workers
 from tests.components.postgres import ADMIN_PASSWORD, ROOT, Postgres, query
 from tests.content import MANIFEST, digest_of, encode, image_document, new_bytes
+from tests.rest import rest_client
 from tests.steps import Actor
 
 Pair = tuple[str, str]
@@ -174,9 +175,7 @@ class Server:
         return self._client("/v2", pair, {"Authorization": f"Bearer {token}"} if token else {})
 
     def _client(self, path: str, pair: Pair | None, headers: Mapping[str, str] | None = None) -> httpx.Client:
-        self._clients.append(
-            httpx.Client(base_url=f"{self.url}{path}", auth=pair, headers=headers, timeout=30)
-        )
+        self._clients.append(rest_client(f"{self.url}{path}", auth=pair, headers=headers))
         return self._clients[-1]
 
     def repository(self, name: str, pair: Pair | None = None, *, token: str = "") -> Repository:

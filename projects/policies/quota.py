@@ -22,6 +22,9 @@ log = logging.getLogger("breakwater.quota")
 UNLIMITED = -1
 PROOF_DAYS = 1
 
+# Off, nothing is refused. It is counted all the same: switched on again, the numbers are right (contract 6.8).
+_ENFORCED = """NOT EXISTS (
+    SELECT 1 FROM registry_core_setting s WHERE s.name = 'quota_per_project_enable' AND s.value = 'false')"""
 _OF_NAMESPACE = """
 projects_quota q JOIN projects_project p ON p.id = q.project_id JOIN registry_core_namespace n ON n.id = p.namespace_id
 WHERE p.namespace_id = %(namespace)s
@@ -29,11 +32,12 @@ WHERE p.namespace_id = %(namespace)s
 _LIMIT = f"SELECT n.name, q.hard, q.used FROM {_OF_NAMESPACE}"  # noqa: S608  constants
 _USE = Statement(
     "quota_use",
-    """
+    f"""
 UPDATE projects_quota q SET used = q.used + %(new)s FROM projects_project p
-WHERE p.namespace_id = %(namespace)s AND q.project_id = p.id AND (q.hard < 0 OR q.used + %(new)s <= q.hard)
+WHERE p.namespace_id = %(namespace)s AND q.project_id = p.id
+    AND (q.hard < 0 OR q.used + %(new)s <= q.hard OR NOT {_ENFORCED})
 RETURNING 1
-""",
+""",  # noqa: S608  constants
 )
 
 
@@ -54,34 +58,34 @@ def check_push(push: Push) -> None:
 
 
 # Whether check_upload has anything to say.
-LIMITED = """EXISTS (
+LIMITED = f"""EXISTS (
     SELECT 1 FROM projects_quota q JOIN projects_project p ON p.id = q.project_id
-    WHERE p.namespace_id = %(namespace)s AND q.hard >= 0)"""
+    WHERE p.namespace_id = %(namespace)s AND q.hard >= 0 AND {_ENFORCED})"""  # noqa: S608  constants
 # Not enough room for all of it. What of it is new, and whether others filled the project, COUNT finds out.
-FULL = """EXISTS (
+FULL = f"""EXISTS (
     SELECT 1 FROM projects_quota q JOIN projects_project p ON p.id = q.project_id
-    WHERE p.namespace_id = %(namespace)s AND q.hard >= 0 AND q.used + {most} > q.hard)"""
+    WHERE p.namespace_id = %(namespace)s AND q.hard >= 0 AND q.used + {{most}} > q.hard AND {_ENFORCED})"""  # noqa: S608  constants
 COUNT = Statement(
     "quota_count",
-    """
+    f"""
 WITH added AS MATERIALIZED (SELECT nullif(current_setting('breakwater.new_bytes'), '')::bigint AS bytes), used AS (
     UPDATE projects_quota q SET used = q.used + added.bytes FROM projects_project p, added
     WHERE p.namespace_id = %(namespace)s AND q.project_id = p.id AND added.bytes > 0
-        AND (q.hard < 0 OR q.used + added.bytes <= q.hard)
+        AND (q.hard < 0 OR q.used + added.bytes <= q.hard OR NOT {_ENFORCED})
     RETURNING 1
 )
 SELECT ('does not fit: ' || bytes)::bigint FROM added
 WHERE bytes > 0 AND NOT EXISTS (SELECT 1 FROM used) AND EXISTS (
     SELECT 1 FROM projects_quota q JOIN projects_project p ON p.id = q.project_id
     WHERE p.namespace_id = %(namespace)s)
-""",
+""",  # noqa: S608  constants
 )
 _ROOM = Statement(
     "quota_room",
     f"""
 SELECT n.name, q.hard, q.used, EXISTS (
     SELECT 1 FROM registry_core_namespaceblob h WHERE h.namespace_id = %(namespace)s AND h.digest = %(digest)s)
-FROM {_OF_NAMESPACE} AND q.hard >= 0
+FROM {_OF_NAMESPACE} AND q.hard >= 0 AND {_ENFORCED}
 """,  # noqa: S608  constants
 )
 

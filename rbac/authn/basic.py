@@ -9,7 +9,7 @@ import time
 
 from rbac.authn import accounts, local, lockout, robot
 from rbac.authn.accounts import Account
-from rbac.permissions import Identity, is_from
+from rbac.permissions import is_from
 from registry_core import errors
 from registry_core.threads import in_thread
 
@@ -33,13 +33,11 @@ def parse(authorization: str) -> tuple[str, str] | None:
     return (name, secret) if name and colon and "\0" not in name else None
 
 
-def identify(authorization: str, address: str) -> Identity:
-    """Who sent this header: anonymous when it is absent or bad, which is no refusal by itself."""
+def find_account(authorization: str, address: str) -> Account | None:
+    """Whose header this is: nobody's when it is absent or bad, which is no refusal by itself."""
     pair = parse(authorization)
     account = sign_in(*pair, address) if pair else None
-    if account is None or not is_from(account.networks, address):
-        return Identity(address=address)
-    return account.identity(address)
+    return account if account and is_from(account.networks, address) else None
 
 
 def sign_in(name: str, secret: str, address: str) -> Account | None:

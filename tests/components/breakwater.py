@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from tests.components import process
+from tests.rest import rest_client
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ADMIN_PASSWORD = "Tested-with-Password1"
@@ -148,7 +149,7 @@ class Breakwater:
 
     def rest(self, credentials: Credentials | None = ADMIN) -> httpx.Client:
         auth = credentials.pair if credentials else None
-        return httpx.Client(base_url=f"{self.url}/api/v2.0", auth=auth, timeout=30)
+        return rest_client(f"{self.url}/api/v2.0", auth=auth)
 
     def create_project(self, name: str = "", *, public: bool = False) -> str:
         name = name or f"p{secrets.token_hex(4)}"

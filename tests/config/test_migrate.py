@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.components.postgres import ROOT, Postgres
+from tests.components.postgres import ROOT, Postgres, query
 
 
 def migrate(url: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +38,18 @@ def test_a_new_registry_needs_a_password_that_not_everybody_knows(
     assert done.returncode != 0
     assert "BREAKWATER_ADMIN_PASSWORD" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_settings_of_the_environment_are_taken_over(postgres: Postgres) -> None:
+    url = postgres.create_database("migrated_overwritten")
+    password = {"BREAKWATER_ADMIN_PASSWORD": "Lighthouse-1"}
+    done = migrate(url, CONFIG_OVERWRITE_JSON='{"read_only": true, "colour": "red"}', **password)
+    assert done.returncode == 0, done.stderr
+    assert query(url, "SELECT name, value FROM registry_core_setting") == [("read_only", True)]
+    for text in ("[]", "{", '{"session_timeout": 0}'):
+        refused = migrate(url, CONFIG_OVERWRITE_JSON=text)
+        assert refused.returncode != 0
+        assert "CONFIG_OVERWRITE_JSON" in refused.stderr
 
 
 def test_hosts_that_start_together_wait_for_each_other(postgres: Postgres) -> None:

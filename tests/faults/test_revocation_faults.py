@@ -20,6 +20,7 @@ from tests.components.breakwater import ADMIN, Breakwater, Credentials
 from tests.components.postgres import Postgres
 from tests.faults.sites import Site
 from tests.reporting import Report
+from tests.rest import rest_client
 
 SECONDS = 5.0  # until a refusal
 CACHED = 4.0  # how old a decision may be that is used without the database
@@ -88,7 +89,7 @@ class Cast:
 
     def __init__(self, site: Site) -> None:
         self.site, self.host = site, site.hosts[0]
-        self.rest = httpx.Client(base_url=f"{self.host.url}/api/v2.0", auth=ADMIN.pair, timeout=30)
+        self.rest = rest_client(f"{self.host.url}/api/v2.0", auth=ADMIN.pair)
 
     def _ok(self, method: str, path: str, body: object = None) -> None:
         answer = self.rest.request(method, path, json=body)

@@ -245,6 +245,21 @@ def test_a_quota_can_be_filled_to_the_last_byte(server: Server) -> None:
     place.repository().start_upload()  # full, and not over
 
 
+def test_quotas_that_are_off_count_and_refuse_nothing(server: Server) -> None:
+    place = make_place(server, 100)
+    server.configure("quota_per_project_enable", value=False)
+    try:
+        image = place.repository().push_image("v1", image_of(new_bytes(5000)))
+        place.repository().push_blob(new_bytes(5000))
+        mounted = {"mount": digest_of(image.layers[0]), "from": f"{place.name}/app"}
+        assert place.repository("other").post("blobs/uploads/", params=mounted).status_code == 201
+        assert "quota" not in server.rest.get(f"/projects/{place.name}/summary").json()
+    finally:
+        server.configure("quota_per_project_enable", value=True)
+    assert place.summary == {"hard": 100, "used": size_of(image)}
+    assert_refused(place.repository().post("blobs/uploads/"), 403, "DENIED", adding=0)
+
+
 def test_over_the_limit_nothing_that_adds_goes_in(server: Server) -> None:
     """A limit below what is used: golden scene quota."""
     place, source = make_place(server), make_place(server)

@@ -10,7 +10,9 @@ import pytest
 from django.test import Client
 
 from rbac import oci
+from rbac.authn import basic
 from rbac.models import Member, Robot, User
+from rbac.permissions import Identity
 from registry_core import errors, hot_reads, threads
 from registry_core.hooks import Action, Caller, Grant
 from registry_core.references import parse_repository
@@ -25,6 +27,12 @@ BASIC = 'Basic realm="harbor"'
 def bearer(scope: str = "") -> str:
     challenge = f'Bearer realm="{BASE}/service/token",service="harbor-registry"'
     return f'{challenge},scope="{scope}"' if scope else challenge
+
+
+def identify(authorization: str, address: str = "192.0.2.1") -> Identity:
+    """Who the REST side takes the sender of this header for."""
+    account = basic.find_account(authorization, address)
+    return account.identity(address) if account else Identity(address=address)
 
 
 def caller(authorization: str = "", address: str = HOME, method: str = "GET") -> Caller:

@@ -14,6 +14,7 @@ from rbac.models import Member, Robot, User, UserGroup
 from registry_core import epochs, errors
 from registry_core.models import AuditLog, EpochChange, Namespace, Repository
 from tests.builders import ADMIN, PASSWORD, Person, make_member, make_person, make_project, make_robot
+from tests.rbac.asking import identify
 
 pytestmark = pytest.mark.django_db
 
@@ -162,9 +163,8 @@ def test_the_creator_owns_and_administers(charlie: Person) -> None:
 
 
 def test_a_robots_project_belongs_to_the_first_administrator() -> None:
-    from rbac.authn import basic
 
-    robot = basic.identify(make_robot(("/", ["project:create"]), level="system").basic, "192.0.2.1")
+    robot = identify(make_robot(("/", ["project:create"]), level="system").basic, "192.0.2.1")
     assert make_project(by=robot).owner_name == "admin"
 
 

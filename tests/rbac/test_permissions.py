@@ -8,7 +8,6 @@ import pytest
 
 from projects.models import Project
 from rbac import robots
-from rbac.authn import basic
 from rbac.catalogue import Permission
 from rbac.models import Member
 from rbac.permissions import (
@@ -25,13 +24,14 @@ from rbac.permissions import (
 )
 from registry_core import errors
 from tests.builders import ADMIN, Person, make_member, make_person, make_project, make_robot
+from tests.rbac.asking import identify
 
 pytestmark = pytest.mark.django_db
 P = Permission
 
 
 def identity_of(robot: Person) -> Identity:
-    return basic.identify(robot.basic, "192.0.2.1")
+    return identify(robot.basic, "192.0.2.1")
 
 
 # -- users

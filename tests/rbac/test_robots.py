@@ -8,10 +8,10 @@ import pytest
 
 from projects.models import Project
 from rbac import robots
-from rbac.authn import basic
 from rbac.models import Robot
 from registry_core import errors
 from tests.builders import ADMIN, make_project, make_robot
+from tests.rbac.asking import identify
 
 pytestmark = pytest.mark.django_db
 PULL = {"resource": "repository", "action": "pull"}
@@ -123,7 +123,7 @@ def test_names_are_taken_once_per_place(library: Project) -> None:
 
 def test_a_robot_gives_no_more_than_it_holds(library: Project) -> None:
     other = make_project()
-    creator = basic.identify(make_robot(("library", ["robot:create", "repository:pull"])).basic, "192.0.2.1")
+    creator = identify(make_robot(("library", ["robot:create", "repository:pull"])).basic, "192.0.2.1")
 
     def create(one: dict[str, Any], level: str = "project") -> Robot:
         return robots.create(creator, "child", robots.parse_request(level, 1, [one]))[0]
@@ -141,7 +141,7 @@ def test_a_robot_gives_no_more_than_it_holds(library: Project) -> None:
 
 
 def test_a_robot_of_all_projects_may_give_one(library: Project) -> None:
-    creator = basic.identify(
+    creator = identify(
         make_robot(("*", ["robot:create", "repository:pull"]), level="system").basic, "192.0.2.1"
     )
     robots.create(creator, "child", robots.parse_request("project", 1, [entry()]))

@@ -14,11 +14,12 @@ from django.utils import timezone
 
 from projects.models import Project
 from rbac import actions, robots
-from rbac.authn import basic, local, lockout, robot
+from rbac.authn import local, lockout, robot
 from rbac.models import Robot, User
 from rbac.permissions import Identity
 from registry_core import configuration, errors
 from tests.builders import ADMIN, PASSWORD, Person, make_person, make_robot
+from tests.rbac.asking import identify
 
 pytestmark = pytest.mark.django_db
 
@@ -30,7 +31,7 @@ def header(name: str, secret: str) -> str:
 
 
 def sign_in(name: str, secret: str, address: str = HOME) -> Identity:
-    return basic.identify(header(name, secret), address)
+    return identify(header(name, secret), address)
 
 
 class Clock:
@@ -85,7 +86,7 @@ def test_anything_else_is_anonymous(bob: Person, name: str, secret: str) -> None
      "Bearer eyJ.eyJ.x"],
 )  # fmt: skip
 def test_what_is_no_basic_header_is_anonymous(authorization: str) -> None:
-    assert basic.identify(authorization, HOME).is_anonymous
+    assert identify(authorization, HOME).is_anonymous
 
 
 def test_the_deleted_user_anonymous_cannot_sign_in() -> None:

@@ -30,6 +30,7 @@ class Command(migrate.Command):
                 if not (options["app_label"] or options["plan"] or options["check_unapplied"]):
                     audit.ensure_partitions(timezone.now().date())
                     self._seed()
+                    _take_over_settings()
         except OperationalError as e:
             reason = (str(e).strip().splitlines() or [type(e).__name__])[0].rstrip(".")
             raise CommandError(f"The database of DATABASE_URL cannot be used: {reason}.") from e
@@ -52,6 +53,15 @@ class Command(migrate.Command):
             )
         if ensure_seed(password):
             self.stdout.write("BREAKWATER_ADMIN_CREATED")
+
+
+def _take_over_settings() -> None:
+    from registry_core import configuration, errors
+
+    try:
+        configuration.take_over()
+    except errors.RegistryError as e:
+        raise CommandError(f"CONFIG_OVERWRITE_JSON: {e.message}") from e
 
 
 @contextlib.contextmanager

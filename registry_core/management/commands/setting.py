@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError
 
 from registry_core import configuration, errors
+from registry_core.setting_items import ITEMS
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -15,7 +16,7 @@ class Command(BaseCommand):
     help = "Show or change a system setting: `manage.py setting allow_sparse true`."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", choices=sorted(configuration.ITEMS))
+        parser.add_argument("name", choices=sorted(ITEMS))
         parser.add_argument("value", nargs="?", help='JSON (true, 30, "text") or plain text')
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -29,4 +30,7 @@ class Command(BaseCommand):
                 configuration.set_values({name: value})
             except errors.RegistryError as e:
                 raise CommandError(e.message) from e
-        self.stdout.write(f"{name} = {json.dumps(configuration.get(name))}")
+        shown = configuration.get(name)
+        if ITEMS[name].is_secret and shown:
+            shown = "(a secret, not shown)"
+        self.stdout.write(f"{name} = {json.dumps(shown)}")
