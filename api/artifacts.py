@@ -115,8 +115,9 @@ def listed_artifacts(*, with_children: bool = False) -> QuerySet[Artifact]:
     rows = Artifact.objects.defer("payload").filter(subject_digest="")
     if with_children:
         return rows
-    tags = Tag.objects.filter(artifact=OuterRef("pk"))
-    return rows.filter(Exists(tags) | ~Exists(ArtifactChild.objects.filter(child=OuterRef("pk"))))
+    # One condition and not two with OR between them: PostgreSQL makes a join of it, where that is cheaper.
+    tags = Tag.objects.filter(artifact=OuterRef("child"))
+    return rows.filter(~Exists(ArtifactChild.objects.filter(~Exists(tags), child=OuterRef("pk"))))
 
 
 def _searchable(call: Call) -> QuerySet[Artifact]:

@@ -23,6 +23,7 @@ from rbac.permissions import Identity, require
 from registry_core import errors
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+DEEP = 1000  # rows before a page
 MAX_UNPAGED = 10_000  # rows that page_size=0 shows at once
 M = TypeVar("M", bound=Model)
 
@@ -84,11 +85,27 @@ def listed(
 ) -> Answer:
     """One page of `rows`. `present` gets the whole page, so that what belongs to its rows is fetched at once."""
     page = pagination.Page.of(call.query)
-    total = rows.count() if total is None else total
+    if is_counted := total is None:
+        total = rows.count()
     if page.size <= 0 and total > MAX_UNPAGED:
         text = f"a list of {total} is shown in pages only: give page_size (1 to 100)"
         raise errors.BadRequest(text, {"limit_without_pages": MAX_UNPAGED, "total": total})
-    return Answer(present(list(rows[page.part])), headers=page_headers(call, page, total))
+    is_deep = is_counted and page.size > 0 and page.before >= DEEP
+    found = _far(rows, page.part, total) if is_deep else list(rows[page.part])
+    return Answer(present(found), headers=page_headers(call, page, total))
+
+
+def _far(rows: QuerySet[M], part: slice, total: int) -> list[M]:
+    """A page that lies deep: from the other end beyond the middle, and what is skipped by its keys alone."""
+    start, stop = part.start, min(part.stop, total)
+    if start >= stop:
+        return []
+    if start > total // 2:
+        keys = list(rows.reverse().values_list("pk", flat=True)[total - stop : total - start])[::-1]
+    else:
+        keys = list(rows.values_list("pk", flat=True)[start:stop])
+    found = {row.pk: row for row in rows.filter(pk__in=keys)}
+    return [found[key] for key in keys if key in found]
 
 
 def page_headers(call: Call, page: pagination.Page, total: int) -> dict[str, str]:
@@ -110,6 +127,7 @@ class ContractView(APIView):
     """The one Django view of /api/v2.0. DRF asks authentication.Credentials who calls, and errors.handle for errors."""
 
     operations: Mapping[str, View] = {}
+    note_failure: Callable[[Call, errors.RegistryError], None] | None = None
     http_method_names = ["get", "head", "post", "put", "patch", "delete", "options", "trace"]
 
     @property
@@ -145,7 +163,13 @@ class ContractView(APIView):
             raise NotBuilt(
                 f"{operation.id} is not built yet", {"operation": operation.id, "tag": operation.tag}
             )
-        return _response(operation, view(self.call))
+        try:
+            answer = view(self.call)
+        except errors.RegistryError as e:
+            if self.note_failure is not None:
+                self.note_failure(self.call, e)
+            raise
+        return _response(operation, answer)
 
     get = head = post = put = patch = delete = trace = _operate
     options = _operate  # type: ignore[assignment]  # DRF would describe its parsers

@@ -81,6 +81,8 @@ def create_label(call: Call) -> Answer:
         body.get("name", ""),
         description=body.get("description", ""),
         color=body.get("color", ""),
+        by=call.by,
+        address=call.identity.address,
     )
     return created(call, label.pk)
 
@@ -107,12 +109,14 @@ def update_label(call: Call) -> Answer:
         call.body.get("name", ""),
         description=call.body.get("description", ""),
         color=call.body.get("color", ""),
+        by=call.by,
+        address=call.identity.address,
     )
     return Answer()
 
 
 def delete_label(call: Call) -> Answer:
-    _get(call, Permission.LABEL_DELETE).delete()
+    labels.delete(_get(call, Permission.LABEL_DELETE), by=call.by, address=call.identity.address)
     return Answer()
 
 
@@ -127,11 +131,11 @@ def add_label(call: Call) -> Answer:
     project = Project.objects.get(namespace=artifact.repository.namespace_id)
     if label.scope == Label.Scope.PROJECT and label.project_id != project.pk:
         raise NotFound(f"project id {project.pk}, label {number} not found")
-    labels.attach(label, artifact)
+    labels.attach(label, artifact, by=call.by, address=call.identity.address)
     return Answer()
 
 
 def remove_label(call: Call) -> Answer:
     artifact = addressing.artifact(call, Permission.ARTIFACT_LABEL_DELETE)
-    labels.detach(call.path["label_id"], artifact)
+    labels.detach(call.path["label_id"], artifact, by=call.by, address=call.identity.address)
     return Answer()

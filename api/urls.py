@@ -10,6 +10,8 @@ from api import (
     accessories,
     artifact_tags,
     artifacts,
+    auditing,
+    auditlogs,
     configurations,
     health,
     labels,
@@ -106,6 +108,12 @@ OPERATIONS: Mapping[str, View] = {
     "listAccessories": accessories.list_accessories,
     "addLabel": labels.add_label,
     "removeLabel": labels.remove_label,
+    # auditlog
+    "listAuditLogs": auditlogs.list_audit_logs,
+    "listAuditLogExts": auditlogs.list_audit_log_exts,
+    "listAuditLogEventTypes": auditlogs.list_audit_log_event_types,
+    "getLogs": auditlogs.get_logs,
+    "getLogExts": auditlogs.get_log_exts,
     # label
     "ListLabels": labels.list_labels,
     "CreateLabel": labels.create_label,
@@ -114,7 +122,7 @@ OPERATIONS: Mapping[str, View] = {
     "DeleteLabel": labels.delete_label,
 }
 
-contract_view = ContractView.as_view(operations=OPERATIONS)
+contract_view = ContractView.as_view(operations=OPERATIONS, note_failure=auditing.note_failure)
 
 urlpatterns = [
     re_path(r"^api/v2\.0(?:/|$)", contract_view),

@@ -48,7 +48,7 @@ def create_user_group(call: Call) -> Answer:
     body = call.body or {}
     if not body.get("group_name"):
         return _NO_NAME
-    group = groups.create(body["group_name"], body.get("group_type", 0), body.get("ldap_group_dn", ""))
+    group = groups.create(call.identity, body["group_name"], body.get("group_type", 0), body.get("ldap_group_dn", ""))
     return created(call, group.pk)
 
 
@@ -76,7 +76,7 @@ def update_user_group(call: Call) -> Answer:
     name = (call.body or {}).get("group_name")
     if not name or call.path["group_id"] <= 0:
         return _NO_NAME
-    groups.rename(_get(call), name)
+    groups.rename(call.identity, _get(call), name)
     return Answer()
 
 
@@ -84,5 +84,5 @@ def delete_user_group(call: Call) -> Answer:
     """An absent group is 200 (contract 4.4)."""
     call.require(Permission.USER_GROUP_DELETE)
     if (group := _find(call)) is not None:
-        groups.delete(group)
+        groups.delete(call.identity, group)
     return Answer()

@@ -28,6 +28,7 @@ if env_int("BREAKWATER_UNDO_DAYS", 0):
     raise ConfigurationError("BREAKWATER_UNDO_DAYS must be 0: deleted content cannot be kept for undo yet.")
 GC_GRACE = env_seconds("BREAKWATER_GC_GRACE", "2h")
 DELETE_DELAY = env_seconds("BREAKWATER_DELETE_DELAY", "0")
+AUDIT_MONTHS = env_int("BREAKWATER_AUDIT_MONTHS", 36)
 MAX_TRANSFERS_PER_ADDRESS = env_int("BREAKWATER_MAX_TRANSFERS_PER_ADDRESS", 256, minimum=1)
 WORKERS = env_int("BREAKWATER_WORKERS", 0)
 
@@ -144,5 +145,7 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "registry_core.tasks.sweep", "schedule": 5.0, "options": {"expires": 5}},
     "look-ahead": {"task": "registry_core.tasks.look_ahead", "schedule": 21600.0, "options": {"expires": 3600}},
     "end-sessions": {"task": "rbac.tasks.end_sessions", "schedule": 3600.0, "options": {"expires": 3600}},
+    "count-audit": {"task": "registry_core.tasks.count_audit", "schedule": 300.0, "options": {"expires": 300}},
+    "forward-audit": {"task": "registry_core.tasks.forward_audit", "schedule": 5.0, "options": {"expires": 5}},
     "prove-quotas": {"task": "projects.tasks.prove_quotas", "schedule": 300.0, "options": {"expires": 300}},
 }

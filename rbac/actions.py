@@ -163,7 +163,8 @@ def _membership_changed(by: Identity, operation: str, member: Member) -> None:
     kind, name = ("user", member.user.username) if member.user else ("group", member.group.name)  # type: ignore[union-attr]
     # Who is in a group is known elsewhere: everybody's rights in the project are read again.
     epochs.raise_epoch(member.user.subject if member.user else f"n:{project.namespace_id}")
-    text = f"{operation} {kind} member {name} in project {project.name}"
+    where = "from" if operation == audit.DELETE else "in"
+    text = f"{operation} {kind} member {name} {where} project {project.name}"
     audit.record(
         by.principal.name,
         operation,

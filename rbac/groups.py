@@ -1,4 +1,4 @@
-"""Verbs that change user groups (contract 4.4). Who is in a group is known elsewhere: LDAP, OIDC."""
+"""Verbs that change user groups (contract 4.4), each with its audit row. Members are known elsewhere: LDAP, OIDC."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from rbac.models import Member, UserGroup
-from registry_core import epochs, errors
+from rbac.permissions import Identity
+from registry_core import audit, epochs, errors
 
 MAX_NAME = 255
 
 
 @transaction.atomic
-def create(name: str, kind: int, ldap_dn: str = "") -> UserGroup:
+def create(by: Identity, name: str, kind: int, ldap_dn: str = "") -> UserGroup:
     """Conflict when the name is taken, by a group of whatever type."""
     _check_name(name)
     if kind == UserGroup.Type.LDAP:
@@ -23,27 +24,35 @@ def create(name: str, kind: int, ldap_dn: str = "") -> UserGroup:
             group.save(force_insert=True)
     except IntegrityError as e:
         raise errors.Conflict("duplicated user group name") from e
+    _record(by, audit.CREATE, name)
     return group
 
 
 @transaction.atomic
-def rename(group: UserGroup, name: str) -> None:
+def rename(by: Identity, group: UserGroup, name: str) -> None:
     _check_name(name)
     try:
         with transaction.atomic():
             UserGroup.objects.filter(pk=group.pk).update(name=name, updated_at=Now())
     except IntegrityError as e:
         raise errors.Conflict("duplicated user group name") from e
+    _record(by, audit.UPDATE, group.name, f"rename user group {group.name} to {name}")
 
 
 @transaction.atomic
-def delete(group: UserGroup) -> None:
+def delete(by: Identity, group: UserGroup) -> None:
     """With its memberships; the rights in those projects are read again."""
     places = Member.objects.filter(group=group).values_list("project__namespace", flat=True)
     subjects = [f"n:{namespace}" for namespace in places]
     group.delete()
     if subjects:
         epochs.raise_epoch(*subjects)
+    _record(by, audit.DELETE, group.name)
+
+
+def _record(by: Identity, operation: str, name: str, text: str = "") -> None:
+    text = text or f"{operation} user group: {name}"
+    audit.record(by.principal.name, operation, "group", name, text, address=by.address)
 
 
 def _check_name(name: str) -> None:

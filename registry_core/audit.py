@@ -1,25 +1,82 @@
-"""The audit log: who did what, written in the transaction of the change (design 5)."""
+"""The audit log: who did what, written in the transaction of the change (design 5).
+
+A row goes into the log, into the queue of what is forwarded to a syslog server (registry_core/forwarding.py), or both,
+as the settings say; an event that is switched off goes nowhere.
+"""
 
 from __future__ import annotations
 
-import datetime
 import ipaddress
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from django.db import connection
 
+from registry_core import configuration
 from registry_core.statements import Statement, Step, run_all
 
 # Harbor's words for operations (contract 6.9).
-CREATE, UPDATE, DELETE, PULL = "create", "update", "delete", "pull"
+CREATE, UPDATE, DELETE, PULL, LOGIN, LOGOUT = "create", "update", "delete", "pull", "login", "logout"
+# Harbor's list of what can be switched off, in its order; whatever else is recorded can be, by the same pattern.
+EVENT_TYPES = (
+    "create_artifact",
+    "delete_artifact",
+    "pull_artifact",
+    "create_project",
+    "delete_project",
+    "delete_repository",
+    "login_user",
+    "logout_user",
+    "create_user",
+    "delete_user",
+    "update_user",
+    "create_robot",
+    "delete_robot",
+    "update_configuration",
+    "create_member",
+    "delete_member",
+    "update_member",
+    "update_project",
+)
 
-INSERT = """
-INSERT INTO registry_core_auditlog
-    (username, operation, resource_type, resource, description, succeeded, namespace_id, address, occurred_at)
-SELECT %(audit_username)s, %(audit_operation)s, %(audit_type)s, %(audit_resource)s, %(audit_text)s,
-    %(audit_succeeded)s::boolean, %(audit_namespace)s::bigint, %(audit_address)s::inet, now()
-"""
-_RECORD = Statement("record_audit", INSERT)
+COLUMNS = (
+    "username, operation, resource_type, resource, description, succeeded, namespace_id, address, occurred_at"
+)
+_VALUES = """%(audit_username)s::text, %(audit_operation)s::text, %(audit_type)s::text, %(audit_resource)s::text,
+    %(audit_text)s::text, %(audit_succeeded)s::boolean, %(audit_namespace)s::bigint, %(audit_address)s::inet, now()"""
+
+
+def insert(source: str = "") -> str:
+    """SQL that goes on a WITH: a row of the log, and one of the queue, for the row of `source` if there is one."""
+    rows = f"SELECT {_VALUES} {source}"
+    return f"""
+    line AS (INSERT INTO registry_core_auditlog ({COLUMNS}) {rows} WHERE %(audit_kept)s::boolean),
+    forwarded AS (INSERT INTO registry_core_auditforward ({COLUMNS}) {rows} WHERE %(audit_forwarded)s::boolean)
+    """
+
+
+_RECORD = Statement("record_audit", f"WITH {insert()} SELECT 1")
+
+
+class Fate(NamedTuple):
+    """Where a row goes."""
+
+    kept: bool
+    forwarded: bool
+
+
+def fate(operation: str, resource_type: str) -> Fate:
+    """As the settings have it now."""
+    disabled, endpoint, skip, quiet = configuration.get_some(
+        "disabled_audit_log_event_types",
+        "audit_log_forward_endpoint",
+        "skip_audit_log_database",
+        "pull_audit_log_disable",
+    )
+    event = f"{operation}_{resource_type}"
+    if event in disabled.replace(" ", "").split(",") or (quiet and operation == PULL):
+        return Fate(kept=False, forwarded=False)
+    return Fate(kept=not (endpoint and skip), forwarded=bool(endpoint))
 
 
 def step(
@@ -37,10 +94,12 @@ def step(
 
     `description` defaults to Harbor's `<operation> <resource type>: <resource>`.
     """
+    kept, forwarded = fate(operation, resource_type)
     return _RECORD, {
         "audit_username": operator or "anonymous", "audit_operation": operation, "audit_type": resource_type,
         "audit_resource": resource, "audit_text": description or f"{operation} {resource_type}: {resource}",
-        "audit_succeeded": succeeded, "audit_namespace": namespace_id, "audit_address": _inet(address),
+        "audit_succeeded": succeeded, "audit_namespace": namespace_id, "audit_address": inet(address),
+        "audit_kept": kept, "audit_forwarded": forwarded,
     }  # fmt: skip
 
 
@@ -64,45 +123,38 @@ def record(
         run_all(cursor, [row])
 
 
-MONTHS_AHEAD = 2
-_PARTITION = """
-CREATE TABLE IF NOT EXISTS registry_core_auditlog_{name} PARTITION OF registry_core_auditlog
-FOR VALUES FROM ('{first}') TO ('{end}')
+class Line(NamedTuple):
+    """A row that is written later than what it tells of; `occurred_at` as PostgreSQL reads it."""
+
+    username: str
+    operation: str
+    resource_type: str
+    resource: str
+    description: str
+    succeeded: bool
+    namespace_id: int | None
+    address: str | None
+    occurred_at: Any
+
+
+_TYPES = ("text", "text", "text", "text", "text", "boolean", "bigint", "inet", "timestamptz")
+_MANY = f"""
+INSERT INTO {{table}} ({COLUMNS})
+SELECT * FROM unnest({", ".join(f"%s::{t}[]" for t in _TYPES)})
 """
 
 
-def ensure_partitions(today: datetime.date) -> list[str]:
-    """Partitions of this month and the next ones; the names of those that were made now.
-
-    A month whose first rows went into the default partition already stays there: nothing is lost, it is only not a
-    table of its own.
-    """
-    made = []
-    for ahead in range(MONTHS_AHEAD + 1):
-        first, end = _month(today, ahead), _month(today, ahead + 1)
-        name = f"{first:%Y_%m}"
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT to_regclass(%s) IS NULL", [f"registry_core_auditlog_{name}"])
-            if cursor.fetchone()[0] and not _is_in_default(cursor, first, end):
-                cursor.execute(_PARTITION.format(name=name, first=first, end=end))
-                made.append(name)
-    return made
+def write(lines: Sequence[Line]) -> None:
+    """Many rows at once."""
+    fates = {pair: fate(*pair) for pair in {line[1:3] for line in lines}}
+    with connection.cursor() as cursor:
+        for table, place in (("registry_core_auditlog", 0), ("registry_core_auditforward", 1)):
+            wanted = [line for line in lines if fates[line[1:3]][place]]
+            if wanted:
+                cursor.execute(_MANY.format(table=table), [list(column) for column in zip(*wanted, strict=True)])
 
 
-def _month(day: datetime.date, ahead: int) -> datetime.date:
-    months = day.year * 12 + day.month - 1 + ahead
-    return datetime.date(months // 12, months % 12 + 1, 1)
-
-
-def _is_in_default(cursor: Any, first: datetime.date, end: datetime.date) -> bool:
-    cursor.execute(
-        "SELECT EXISTS (SELECT 1 FROM registry_core_auditlog_default WHERE occurred_at >= %s AND occurred_at < %s)",
-        [first, end],
-    )
-    return bool(cursor.fetchone()[0])
-
-
-def _inet(address: str) -> str | None:
+def inet(address: str) -> str | None:
     try:
         return str(ipaddress.ip_address(address))
     except ValueError:  # a socket file, or nothing at all

@@ -59,6 +59,14 @@ def get(name: str) -> Any:
     return _value(kept, name)
 
 
+def get_some(*names: str) -> tuple[Any, ...]:
+    """`get` of several, as of one moment."""
+    kept = _kept
+    if kept is None or not kept.is_good():
+        kept = _read()
+    return tuple(_value(kept, name) for name in names)
+
+
 def get_all() -> dict[str, Any]:
     """Every setting, secrets included."""
     kept = _read()

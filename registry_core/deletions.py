@@ -233,6 +233,7 @@ def delete_repository(repository_id: int, by: str, address: str = "") -> None:
             [repository_id],
         )
         ids = [pk for (pk,) in cursor.fetchall()]
+        _record_artifacts(cursor, repository, by, address)
         digests = _delete_rows(cursor, repository, ids, by)
         _delete_emptied(cursor, repository_id)
     events.record(
@@ -244,6 +245,25 @@ def delete_repository(repository_id: int, by: str, address: str = "") -> None:
     )  # fmt: skip
     versions.raise_after_commit(repository.namespace_id, repository.path)
     hooks.free_bytes(repository.namespace_id, accounting.count_out(repository.namespace_id, digests))
+
+
+def _record_artifacts(cursor: Any, repository: Repository, by: str, address: str) -> None:
+    """A row for each artifact that goes with its repository and not with another artifact, as Harbor has it."""
+    cursor.execute(
+        "SELECT a.digest, now() FROM registry_core_artifact a WHERE a.repository_id = %s AND a.subject_id IS NULL "
+        "AND NOT EXISTS (SELECT 1 FROM registry_core_artifactchild c WHERE c.child_id = a.id) ORDER BY a.id",
+        [repository.pk],
+    )
+    named = [(f"{repository.name}@{digest}", at) for digest, at in cursor.fetchall()]
+    audit.write(
+        [
+            audit.Line(
+                by, audit.DELETE, "artifact", resource, f"delete artifact: {resource}", succeeded=True,
+                namespace_id=repository.namespace_id, address=audit.inet(address), occurred_at=at,
+            )
+            for resource, at in named
+        ]
+    )  # fmt: skip
 
 
 def _delete_emptied(cursor: Any, repository_id: int) -> None:

@@ -116,7 +116,12 @@ class Artifact(models.Model):
                 name="artifact_by_subject",
                 condition=~models.Q(subject_digest=""),
             ),
-            models.Index(fields=["repository", "-pushed_at", "-id"], name="artifact_newest_first"),
+            # Of what lists show: counted and skipped without a look at the rows.
+            models.Index(
+                fields=["repository", "-pushed_at", "-id"],
+                name="artifact_listed_newest_first",
+                condition=models.Q(subject_digest=""),
+            ),
             HashIndex(fields=["digest"], name="artifact_in_any_repository"),
         ]
 
@@ -292,6 +297,29 @@ class AuditLog(models.Model):
     class Meta:
         managed = False
         db_table = "registry_core_auditlog"
+
+
+class AuditCount(models.Model):
+    """How many rows of the audit log an hour, or a namespace's day, has (registry_core/audit_months.py)."""
+
+    pk = models.CompositePrimaryKey("namespace_id", "start")
+    namespace_id = models.BigIntegerField()
+    start = models.DateTimeField()
+    rows = models.BigIntegerField()
+
+
+class AuditForward(models.Model):
+    """A row of the audit log that waits for a syslog server (registry_core/forwarding.py)."""
+
+    username = models.CharField(max_length=255)
+    operation = models.CharField(max_length=32)
+    resource_type = models.CharField(max_length=32)
+    resource = models.TextField()
+    description = models.TextField()
+    succeeded = models.BooleanField(default=True)
+    namespace_id = models.BigIntegerField(null=True)
+    address = models.GenericIPAddressField(null=True)
+    occurred_at = models.DateTimeField()
 
 
 class TokenKey(models.Model):

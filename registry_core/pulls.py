@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from registry_core import errors
+from registry_core import audit, errors
 from registry_core.digests import is_digest
 from registry_core.hooks import Grant
 from registry_core.locks import retrying
@@ -44,16 +44,20 @@ class Line(NamedTuple):
     grant: Grant
     repository: RepositoryName
     reference: str
+    digest: str
     address: str
     at: float
 
     @property
-    def username(self) -> str:
-        return self.grant.principal.name or "anonymous"
-
-    @property
     def resource(self) -> str:
         return f"{self.repository}{'@' if is_digest(self.reference) else ':'}{self.reference}"
+
+    def as_row(self) -> audit.Line:
+        return audit.Line(
+            self.grant.principal.name or "anonymous", audit.PULL, "artifact", self.resource,
+            f"pull artifact: {self.repository}@{self.digest}", succeeded=True, namespace_id=self.grant.namespace_id,
+            address=audit.inet(self.address), occurred_at=_when(self.at),
+        )  # fmt: skip
 
 
 class Buffer:
@@ -89,7 +93,7 @@ def note(stored: Stored, grant: Grant, repository: RepositoryName, reference: st
         entry.at = now
     elif len(_buffer.pulled) < MAX_ARTIFACTS:
         _buffer.pulled[key] = _Pulled(stored.repository_id, 1, now)
-    _buffer.lines.append(Line(grant, repository, reference, address, now))
+    _buffer.lines.append(Line(grant, repository, reference, stored.digest, address, now))
 
 
 def take() -> Buffer:
@@ -140,7 +144,7 @@ def _write(taken: Buffer) -> None:
         _count_pulls(cursor, repositories)
         _date_tags(cursor, tags)
         _date_artifacts(cursor, artifacts)
-        _write_lines(cursor, list(taken.lines))
+    audit.write([line.as_row() for line in taken.lines])
 
 
 def _count_pulls(cursor: Any, repositories: dict[int, int]) -> None:
@@ -181,17 +185,3 @@ def _date_artifacts(cursor: Any, artifacts: dict[int, float]) -> None:
         "FROM unnest(%s::bigint[], %s::timestamptz[]) AS p (id, at) WHERE a.id = p.id",
         [ids, [_when(artifacts[i]) for i in ids]],
     )
-
-
-def _write_lines(cursor: Any, lines: list[Line]) -> None:
-    cursor.execute(
-        "INSERT INTO registry_core_auditlog (username, operation, resource_type, resource, description, succeeded, "
-        "namespace_id, address, occurred_at) SELECT p.username, 'pull', 'artifact', p.resource, "
-        "'pull artifact: ' || p.resource, true, p.namespace_id, nullif(p.address, '')::inet, p.at "
-        "FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::timestamptz[]) "
-        "AS p (username, resource, namespace_id, address, at)",
-        [
-            [x.username for x in lines], [x.resource for x in lines], [x.grant.namespace_id for x in lines],
-            [x.address for x in lines], [_when(x.at) for x in lines],
-        ],
-    )  # fmt: skip

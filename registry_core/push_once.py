@@ -84,7 +84,7 @@ WITH {_LOCKED}, usual AS MATERIALIZED (
 ), {push_rows.MOVE}, ended AS (
     DELETE FROM registry_core_repositoryblob l USING artifact, blob
     WHERE l.repository_id = %(repository)s AND l.blob_id = blob.id AND l.principal = %(principal)s RETURNING 1
-), event AS ({events.INSERT} FROM artifact), line AS ({audit.INSERT} FROM artifact), {_PAIRS}
+), event AS ({events.INSERT} FROM artifact), {audit.insert("FROM artifact")}, {_PAIRS}
 SELECT set_config('breakwater.new_bytes', CASE WHEN done = 0 THEN ''
     WHEN pairs = cardinality(%(pairs)s::text[]) THEN bytes::text
     ELSE ('not held: ' || pairs)::bigint::text END, true) FROM counted

@@ -443,6 +443,6 @@ def audit_line(
 ) -> Step:
     shown = f"{name}:{tags[0]}" if tags else f"{name}@{digest}"
     return audit.step(
-        grant.principal.name, "create", "artifact", shown, f"push artifact: {shown}",
+        grant.principal.name, "create", "artifact", shown, f"push artifact: {name}@{digest}",
         namespace_id=grant.namespace_id, address=address,
     )  # fmt: skip

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from registry_core import syslog
+
 MAX_PREFIX = 64  # with a robot's name it must fit into the columns that say who did something
-CONNECT_SECONDS = 3.0
 
 
 def _anything(_: Any) -> str:
@@ -64,14 +64,7 @@ def _json_texts(value: str) -> str:
 
 def _reachable(value: str) -> str:
     """An endpoint that nobody listens on would swallow the log."""
-    if not value:
-        return ""
-    host, _, port = value.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-    except (OSError, ValueError, OverflowError):
-        return "must be host:port of a server that answers"
-    return ""
+    return syslog.find_fault(value) if value else ""
 
 
 _POSITIVE = _between(1, 9_999_999_999)
@@ -95,6 +88,7 @@ _SYSTEM = {
 _AUDIT = {
     "audit_log_forward_endpoint": Item("", _reachable),
     "disabled_audit_log_event_types": Item(""),
+    "pull_audit_log_disable": Item(default=False, is_ours=True),
     "skip_audit_log_database": Item(default=False),
 }
 _SIGN_IN = {

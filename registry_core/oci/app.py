@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from registry_core import errors, hooks, locks, metrics
+from registry_core import errors, hooks, locks, metrics, refusals
 from registry_core.oci import blobs, catalog, manifests, referrers, tags, uploads
 from registry_core.oci.request import ClientGone, Receive, Request, Scope, Send
 from registry_core.references import RepositoryName, parse_repository
@@ -125,8 +125,35 @@ async def _refuse(request: Request, error: errors.RegistryError) -> None:
             extra={"fields": {"method": request.method, "path": request.path[:300], "status": error.status,
                    "detail": error.detail, "cause": str(error.__cause__ or "")[:500]}},
         )  # fmt: skip
+    _note(request, error)
     if not request.started:
         await request.refuse(error)
+
+
+def _note(request: Request, error: errors.RegistryError) -> None:
+    """A refusal of somebody known is told in the audit log. To be sent for another token is none."""
+    detail = error.detail
+    if error.status not in (401, 403) or b"authorization" not in request.headers or not isinstance(detail, dict):
+        return
+    name = str(detail.get("principal", "")).partition(" ")[2]
+    if not name or "insufficient_scope" in error.headers.get("www-authenticate", ""):
+        return
+    found = _known_route(request.path) if len(request.path) <= REMEMBERED else None
+    resource = found[1] if found else request.path
+    refusals.note(
+        refusals.Refusal(
+            name,
+            _OPERATIONS.get(request.method, "read"),
+            "repository",
+            resource,
+            f"refused: {detail.get('rule') or error.message}",
+            resource.partition("/")[0] if found else "",
+        ),
+        request.address,
+    )
+
+
+_OPERATIONS = {"GET": "pull", "HEAD": "pull", "DELETE": "delete", "POST": "create", "PATCH": "create", "PUT": "create"}
 
 
 async def _dispatch(request: Request) -> None:

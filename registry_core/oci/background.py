@@ -18,6 +18,7 @@ from registry_core import (
     metrics,
     presence,
     pulls,
+    refusals,
     threads,
     versions,
 )
@@ -91,6 +92,7 @@ class Tasks:
         if not written:
             pulls.give_back(taken)
             return False
+        await in_thread(refusals.write)
         self._flushed_at = time.monotonic()
         return True
 
@@ -105,6 +107,7 @@ class Tasks:
         metrics.flush()
         await self._flush()
         with contextlib.suppress(errors.RegistryError):
+            await in_thread(refusals.write, everything=True)
             await presence.leave()
         await hot_reads.close()
 

@@ -13,7 +13,7 @@ from projects.models import Project
 from rbac import groups
 from rbac.models import Member
 from tests.api.conftest import MANIFEST, Api, descriptor, push, push_blob, push_image, push_index
-from tests.builders import make_member, make_person, make_project, make_robot
+from tests.builders import ADMIN, make_member, make_person, make_project, make_robot
 
 pytestmark = pytest.mark.django_db
 
@@ -35,11 +35,11 @@ def more_robots(project: Project, n: int) -> None:
 
 
 def more_labels(project: Project, n: int) -> None:
-    labels.create("g", 0, f"count-{n}")
+    labels.create("g", 0, f"count-{n}", by="admin")
 
 
 def more_groups(project: Project, n: int) -> None:
-    groups.create(f"count-{n}", 3)
+    groups.create(ADMIN, f"count-{n}", 3)
 
 
 def more_project_robots(project: Project, n: int) -> None:
@@ -55,7 +55,7 @@ def more_artifacts(project: Project, n: int) -> None:
     one, two = push_image(project, "app", f"one-{n}"), push_image(project, "app")
     push_index(project, "app", f"multi-{n}", one, two)
     attach(project, one.pk, n)
-    labels.attach(labels.create("g", 0, f"count-{n}"), one)
+    labels.attach(labels.create("g", 0, f"count-{n}", by="admin"), one, by="admin")
 
 
 def attach(project: Project, pk: int, n: int) -> None:

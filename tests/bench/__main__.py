@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tests.bench import blobs, crowds, growth, memory, reads, record, writes
+from tests.bench import blobs, crowds, growth, memory, reads, record, rest, writes
 from tests.bench.peers import PEERS, Peer
 from tests.bench.progress import say
 from tests.bench.registries import Breakwater, Registry
@@ -29,7 +29,7 @@ from tests.components.breakwater import ROOT
 
 BUILD = ROOT / "build"
 # Each adds its rows to ROWS as it is imported.
-MODULES = (reads, blobs, writes, crowds, growth, memory)
+MODULES = (reads, blobs, writes, crowds, growth, rest, memory)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,6 +54,7 @@ def main(arguments: Sequence[str]) -> int:
             record.write(BUILD, record.record(bench, results, time.monotonic() - began))
     finally:
         memory.stop_standing()
+        rest.stop_seeded()
         for registry in bench.registries.values():
             if registry.pid:
                 registry.stop()

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from tests.bench import generator, growth, usage
+from tests.bench import generator, growth, rest, usage
 from tests.bench.progress import say
 from tests.bench.reads import manifest_request
 from tests.bench.registries import Breakwater, Registry
@@ -98,4 +98,5 @@ def _sampled(registry: Registry) -> Iterator[list[int]]:
 @row("memory_after", "memory, idle since the load", group="end", unit="MB", goal=LARGEST, rounds=1)
 def memory_after(bench: Bench, registry: Registry) -> Measure:
     growth.stop_all()
+    rest.stop_seeded()
     return _idle(registry, registry.used_at, bench.idle)

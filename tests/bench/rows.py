@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from tests.bench.registries import Registry
 
 # In this order: what is to stand idle does so while other registries, or other rows, have their time.
-GROUPS = ("cold", "idle", "read", "write", "crowd", "growth", "end")
+GROUPS = ("cold", "idle", "read", "write", "crowd", "growth", "rest", "end")
 LOADED = ("cold", "read", "crowd")  # these find what stored.py puts there
 OURS = "breakwater"
 

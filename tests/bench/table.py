@@ -15,6 +15,7 @@ _TITLES = {
     "write": "Writes",
     "crowd": "Beside crowds",
     "growth": "Growth",
+    "rest": "Lists of the REST API",
     "end": "Idle again",
 }
 NOTES = """\
@@ -26,7 +27,9 @@ NOTES = """\
 - Cold: the processes that answer are new, and no request repeats a token, a tag or a digest.
 - Beside crowds the peers are measured once.
 - Nobody writes a line per request, but the peers in the row that says so.
-- Growth: server CPU of an operation among 10,000 or 1,000,000 tags, whichever is dearer, against 100."""
+- Growth: server CPU of an operation among 10,000 or 1,000,000 tags, whichever is dearer, against 100.
+- Lists of the REST API: the 95th percentile of the slowest of first, middle and last page of 100 rows, in a registry of
+  200 projects × 50 repositories, one repository of 100,000 artifacts, 5,000,000 audit rows."""
 
 
 def table(results: Iterable[Result]) -> str:

@@ -233,7 +233,7 @@ def test_every_change_is_written_down(library: Project) -> None:
         ("admin", "update", "user", "dora", "update user with name: dora, change user password"),
         ("admin", "create", "member", "dora", "create user member dora in project noted"),
         ("admin", "update", "member", "dora", "update user member dora in project noted"),
-        ("admin", "delete", "member", "dora", "delete user member dora in project noted"),
+        ("admin", "delete", "member", "dora", "delete user member dora from project noted"),
         ("admin", "create", "robot", bot.name, f"create robot: {bot.name}"),
         ("admin", "delete", "robot", bot.name, f"delete robot: {bot.name}"),
         ("admin", "delete", "user", "dora", "delete user with name: dora"),

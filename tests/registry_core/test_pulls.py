@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import OperationalError, connection
 
-from registry_core import pulls
+from registry_core import audit, pulls
 from registry_core.hooks import Grant, Principal
 from registry_core.lookups import Stored
 from registry_core.models import Artifact, Namespace, Repository, Tag
@@ -124,18 +124,18 @@ def test_a_long_buffer_is_written_in_parts_and_no_part_twice(
     monkeypatch.setattr(pulls, "PART", 3)
     for i in range(10):
         note(stored, f"t{i}")
-    write_lines, written = pulls._write_lines, [0]
+    write_lines, written = audit.write, [0]
 
-    def away_in_the_third(cursor: object, part: list[pulls.Line]) -> None:
+    def away_in_the_third(part: list[audit.Line]) -> None:
         written[0] += 1
         if written[0] == 3:
             raise OperationalError("server closed the connection unexpectedly")
         assert len(part) <= 3
-        write_lines(cursor, part)
+        write_lines(part)
 
     taken = pulls.take()
     with monkeypatch.context() as patch:
-        patch.setattr(pulls, "_write_lines", away_in_the_third)
+        patch.setattr(audit, "write", away_in_the_third)
         assert not pulls.write(taken)
     repository.refresh_from_db()
     assert repository.pull_count == 6

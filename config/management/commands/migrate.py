@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from config.admin_password import given_admin_password
 from config.environment import ConfigurationError
-from registry_core import audit
+from registry_core import audit_months
 
 _LOCK = 0x42570003
 
@@ -28,7 +28,7 @@ class Command(migrate.Command):
                 _refuse_newer_database()
                 super().handle(*args, **options)
                 if not (options["app_label"] or options["plan"] or options["check_unapplied"]):
-                    audit.ensure_partitions(timezone.now().date())
+                    audit_months.ensure_partitions(timezone.now().date())
                     self._seed()
                     _take_over_settings()
         except OperationalError as e:
