@@ -43,7 +43,7 @@ DEFAULTS = {
         (
             "primary_auth_mode", "ldap_group_attach_parallel", "read_only", "self_registration", "uaa_verify_cert",
             "http_authproxy_skip_search", "oidc_auto_onboard", "oidc_logout", "skip_audit_log_database",
-            "scanner_skip_update_pulltime",
+            "scanner_skip_update_pulltime", "pull_audit_log_disable",
         ),
         False,
     ),
