@@ -58,6 +58,13 @@ def note(refusal: Refusal, address: str, *, is_told: bool = False) -> bool:
         return kept.count == 1
 
 
+def is_due() -> bool:
+    """Is there anything for `write`? What has nothing to do keeps no thread's connection open."""
+    current = int(time.time() // 60)
+    with _lock:
+        return any(minute < current for minute, _ in _kept)
+
+
 def write(*, everything: bool = False) -> None:
     """In a pool thread: those of minutes that are over, or all that there are."""
     current = int(time.time() // 60)

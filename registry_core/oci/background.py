@@ -92,7 +92,8 @@ class Tasks:
         if not written:
             pulls.give_back(taken)
             return False
-        await in_thread(refusals.write)
+        if refusals.is_due():
+            await in_thread(refusals.write)
         self._flushed_at = time.monotonic()
         return True
 

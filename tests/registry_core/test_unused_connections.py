@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from typing import Any
 
 import psycopg2
 import pytest
 from django.conf import settings
 from django.db import connection
 
-from registry_core import hot_reads, threads
+from registry_core import hot_reads, pulls, threads
+from registry_core.oci import background
+from tests import hot
 
 SIZE = 3
 PATIENCE = 10.0  # seconds
@@ -88,6 +91,32 @@ def test_a_thread_at_work_keeps_its_connection_and_the_others_do_not_wait_for_it
         go_on.set()
         pool.shutdown()
         threads._pools.remove(pool)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_process_does_on_its_own_while_nobody_asks_it_uses_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connections would never count as unused."""
+    monkeypatch.setattr(pulls, "PERIOD", 0.0)
+    submitted = []
+    submit = threads._pool.submit
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        submitted.append(args)
+        return submit(*args, **kwargs)
+
+    monkeypatch.setattr(threads._pool, "submit", counted)
+
+    async def rounds() -> None:
+        tasks = background.Tasks("web")
+        tasks._loop.cancel()
+        for _ in range(3):
+            await tasks._round()
+            await asyncio.sleep(0)
+        assert submitted == []
+        assert tasks._flushed_at > 0
+        await tasks.stop()
+
+    hot.run(rounds)
 
 
 @pytest.mark.django_db(transaction=True)
