@@ -79,6 +79,14 @@ def test_growth_shows_the_cpu_at_each_size() -> None:
     assert grown.verdict() == "MISSED: 12 ×"
 
 
+def test_a_list_shows_its_three_pages() -> None:
+    notes = {"total": 9.0, "first_ms": 9.61, "middle_ms": 145.6, "last_ms": 301.0}
+    row = Row("one", "one row", "rest", memory_idle, Goal(most=300), "ms", 1)
+    listed = Result(row, {"breakwater": [Measure(value=301.0, notes=notes)]})
+    assert line(listed)[:3] == ["one row", "301 ms", "9.61 → 146 → 301"]
+    assert listed.verdict() == "MISSED: 301 ms"
+
+
 def test_a_run_comes_back_from_its_record() -> None:
     """Through JSON: the tables of the page are those that were printed."""
     bench = Bench(pathlib.Path(), {}, seconds=1.5, rounds=3, idle=300)
