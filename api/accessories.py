@@ -8,19 +8,12 @@ from typing import Any
 from django.db.models import BooleanField, Case, CharField, Func, QuerySet, Value, When
 from django.db.models.functions import Coalesce, NullIf
 
-from api import addressing, query
+from api import addressing, icons, query
 from api.dispatch import Answer, Call, listed, search
 from rbac.catalogue import Permission
 from registry_core.manifests import SIMPLE_SIGNING
 from registry_core.models import Artifact
 from registry_core.signatures import SIGNERS
-
-_ICONS = {
-    "signature.cosign": "sha256:20401d5b3a0f6dbc607c8d732eb08471af4ae6b19811a4efce8c6a724aed2882",
-    "signature.notation": "sha256:3ac706e102bbe9362b400aa162df58135d35e66b9c3bee2165de92022d25fe34",
-    "sbom.harbor": "sha256:c19f80c357cd7e90d2a01b9ae3e2eb62ce447a2662bb590a19177d72d550bdae",
-    "accelerator.nydus": "sha256:dfcb6617cd9c144358dc1b305b87bbe34f0b619f1e329116e6aee2e41f2e34cf",
-}
 
 
 class _Names(Func):
@@ -79,7 +72,7 @@ def present_accessories(rows: Iterable[Artifact], repository_name: str) -> list[
             "size": row.size,
             "digest": row.digest,
             "type": row.accessory_type,  # type: ignore[attr-defined]
-            "icon": _ICONS.get(row.accessory_type, ""),  # type: ignore[attr-defined]
+            "icon": icons.OF_ACCESSORY.get(row.accessory_type, ""),  # type: ignore[attr-defined]
             "creation_time": row.pushed_at,
         }
         for row in rows

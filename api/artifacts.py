@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import urllib.parse
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, NullIf
 
-from api import accessories, addressing, query
+from api import accessories, addressing, icons, query
 from api.artifact_tags import present_tags
 from api.contract import PREFIX
 from api.dispatch import Answer, Call, listed, page_headers, search
@@ -19,23 +19,10 @@ from api.pagination import Page
 from projects.models import ArtifactLabel, Label
 from rbac.catalogue import Permission
 from registry_core import deletions
+from registry_core.additions import READERS
 from registry_core.errors import BadRequest
 from registry_core.models import Artifact, ArtifactChild, Tag
 
-_ICONS = {
-    "IMAGE": "sha256:0048162a053eef4d4ce3fe7518615bef084403614f8bca43b40ae2e762e11e06",
-    "CHART": "sha256:61cf3a178ff0f75bf08a25d96b75cf7355dc197749a9f128ed3ef34b0df05518",
-    "WASM": "sha256:badd7693bcaf115be202748241dd0ea6ee3b0524bfab9ac22d1e1c43721afec6",
-    "CNAI": "sha256:1e1e5c5fdaf0931ec8655e835d1182f723a0c322a6760211622e1270f0193717",
-    "SBOM": "sha256:c19f80c357cd7e90d2a01b9ae3e2eb62ce447a2662bb590a19177d72d550bdae",
-}
-_OTHER_ICON = "sha256:da834479c923584f4cbcdecc0dac61f32bef1d51e8aae598cf16bd154efab49f"
-_ADDITIONS: Mapping[str, tuple[str, ...]] = {
-    "IMAGE": ("build_history",),
-    "WASM": ("build_history",),
-    "CHART": ("values.yaml", "readme.md", "dependencies"),
-    "CNAI": ("readme.md", "license", "files"),
-}
 _WASM_CONFIG = "application/vnd.wasm.config.v1+json"
 
 
@@ -75,9 +62,9 @@ def _with_children(match: query.Match) -> Q:
 
 
 def _has_icon(match: query.Match) -> Q:
-    if match == query.Exact(_OTHER_ICON):
-        return ~Q(kind__in=list(_ICONS))
-    return Q(kind__in=[kind for kind, icon in _ICONS.items() if match == query.Exact(icon)])
+    if match == query.Exact(icons.OTHER):
+        return ~Q(kind__in=list(icons.OF_KIND))
+    return Q(kind__in=[kind for kind, icon in icons.OF_KIND.items() if match == query.Exact(icon)])
 
 
 def _of_repository(match: query.Match) -> Q:
@@ -180,7 +167,7 @@ def _present(row: Artifact) -> dict[str, Any]:
         "repository_name": row.repository.name,
         "digest": row.digest,
         "size": row.size,
-        "icon": _ICONS.get(row.kind, _OTHER_ICON),
+        "icon": icons.OF_KIND.get(row.kind, icons.OTHER),
         "push_time": row.pushed_at,
         "pull_time": row.pulled_at,
         "extra_attrs": row.extra_attrs,
@@ -192,12 +179,17 @@ def _present(row: Artifact) -> dict[str, Any]:
 def _addition_links(row: Artifact) -> dict[str, dict[str, Any]] | None:
     path = urllib.parse.quote(urllib.parse.quote(row.repository.path, safe=""), safe="")
     base = f"{PREFIX}/projects/{row.repository.namespace.name}/repositories/{path}/artifacts"
-    names = _ADDITIONS.get(row.kind, ()) if row.config_media_type else ()
+    names = _linked_additions(row)
     links = {name: f"{base}/{row.digest}/additions/{name}" for name in names}
     if row.kind == "IMAGE":
         links["vulnerabilities"] = f"{base}/{row.digest}/additions/vulnerabilities"
         links["sboms"] = f"{base}//additions/sbom"  # without an SBOM its digest is empty (contract 3.5)
     return {name: {"href": href, "absolute": False} for name, href in links.items()} or None
+
+
+def _linked_additions(row: Artifact) -> Iterable[str]:
+    """Indexes have none; an SBOM's is linked by the image that it belongs to."""
+    return READERS.get(row.kind, ()) if row.config_media_type and row.kind != "SBOM" else ()
 
 
 def _present_child(child: ArtifactChild) -> dict[str, Any]:

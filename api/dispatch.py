@@ -30,7 +30,7 @@ M = TypeVar("M", bound=Model)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`body` is what the contract's schema of the operation describes; None for no body."""
+    """`body` is what the contract's schema of the operation describes; bytes or text as they are; None for no body."""
 
     body: Any = None
     status: int = 200
@@ -176,7 +176,9 @@ class ContractView(APIView):
 
 
 def _response(operation: contract.Operation, answer: Answer) -> HttpResponse:
-    if isinstance(answer.body, str):
+    if isinstance(answer.body, bytes):
+        content = answer.body
+    elif isinstance(answer.body, str):
         content = answer.body.encode()
     else:
         content = serialization.write(operation.answer, answer.body)

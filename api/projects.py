@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 
-from api import addressing, query
+from api import addressing, cve_allowlists, query
 from api.dispatch import Answer, Call, created, listed, search
-from api.errors import NotBuilt
 from projects import actions as project_actions
 from projects.models import Project, Quota
+from projects.policies import quota
 from rbac import actions
 from rbac.catalogue import ROLES_BY_POWER, Permission
 from rbac.models import Member
@@ -19,8 +20,9 @@ from rbac.permissions import can
 from rbac.visibility import visible_projects
 from registry_core import configuration, errors
 from registry_core.models import Repository
+from scanning import allowlist
+from scanning.models import CveAllowlist
 
-MAX_STORAGE = 1 << 50
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 
 
@@ -43,7 +45,7 @@ FIELDS = query.FieldMap(
 
 
 def present_projects(call: Call, rows: list[Project]) -> list[dict[str, Any]]:
-    """A page of projects with their namespaces loaded; one query for the counts and one for the caller's roles."""
+    """A page of projects with their namespaces loaded; one query each for counts, the caller's roles, allowlists."""
     places = [row.namespace_id for row in rows]
     counts = dict(
         Repository.objects.listed()
@@ -54,9 +56,13 @@ def present_projects(call: Call, rows: list[Project]) -> list[dict[str, Any]]:
     roles: dict[int, set[int]] = {}
     for project, role in _memberships(call).filter(project__in=rows).values_list("project", "role"):
         roles.setdefault(project, set()).add(role)
+    lists = allowlist.of_projects(row.pk for row in rows)
     return [
         _present(
-            row, counts.get(row.namespace_id, 0), [r for r in ROLES_BY_POWER if r in roles.get(row.pk, ())]
+            row,
+            counts.get(row.namespace_id, 0),
+            [r for r in ROLES_BY_POWER if r in roles.get(row.pk, ())],
+            lists.get(row.pk),
         )
         for row in rows
     ]
@@ -67,7 +73,9 @@ def _memberships(call: Call) -> QuerySet[Member]:
     return Member.objects.filter(user=int(number)) if kind == "u" else Member.objects.none()
 
 
-def _present(row: Project, repositories: int, roles: list[int]) -> dict[str, Any]:
+def _present(
+    row: Project, repositories: int, roles: list[int], waived: CveAllowlist | None
+) -> dict[str, Any]:
     return {
         "project_id": row.pk,
         "owner_id": row.owner_id,
@@ -79,8 +87,7 @@ def _present(row: Project, repositories: int, roles: list[int]) -> dict[str, Any
         "current_user_role_ids": roles or None,
         "repo_count": repositories,
         "metadata": row.metadata,
-        # Every project has a list, even if nothing is on it yet.
-        "cve_allowlist": {"id": row.pk, "project_id": row.pk, "items": []},
+        "cve_allowlist": cve_allowlists.present_of_project(row.pk, waived),
     }
 
 
@@ -153,12 +160,7 @@ def _storage_limit(call: Call) -> int:
     default: int = configuration.get("storage_per_project")
     if not can(call.identity, Permission.PROJECT_CREATE):
         return default
-    limit: int = call.body.get("storage_limit") or default
-    if limit < -1:
-        raise errors.BadRequest(f"bad request: invalid non-positive value for quota limit, value={limit}")
-    if limit > MAX_STORAGE:
-        raise errors.BadRequest(f"bad request: exceeded 1024TB, which is {MAX_STORAGE} Bytes, value={limit}")
-    return limit
+    return quota.check_limit(call.body.get("storage_limit") or default)
 
 
 def _sent_metadata(body: Mapping[str, Any]) -> dict[str, str]:
@@ -172,23 +174,16 @@ def get_project(call: Call) -> Answer:
 
 def update_project(call: Call) -> Answer:
     project = addressing.project(call, Permission.PROJECT_UPDATE)
-    if (allowlist := call.body.get("cve_allowlist")) is not None:
-        _check_allowlist(project, allowlist)
-    project_actions.update_metadata(
-        project, _sent_metadata(call.body), by=call.by, address=call.identity.address
-    )
-    return Answer()
-
-
-def _check_allowlist(project: Project, allowlist: Mapping[str, Any]) -> None:
-    sent = allowlist.get("project_id", 0)
-    if sent and sent != project.pk:
+    waived = call.body.get("cve_allowlist")
+    if waived is not None and (sent := waived.get("project_id", 0)) not in (0, project.pk):
         raise errors.BadRequest(f"project_id in cve_allowlist must be {project.pk} but it's {sent}")
-    ids = [(item or {}).get("cve_id", "") for item in allowlist.get("items") or ()]
-    if "" in ids or len(set(ids)) != len(ids):
-        raise errors.BadRequest("an entry of cve_allowlist is empty or occurs twice")
-    if ids or allowlist.get("expires_at"):
-        raise NotBuilt("CVE allowlists of projects are not built yet")
+    with transaction.atomic():
+        project_actions.update_metadata(
+            project, _sent_metadata(call.body), by=call.by, address=call.identity.address
+        )
+        if waived is not None:
+            cve_allowlists.replace(call, project, waived)
+    return Answer()
 
 
 def delete_project(call: Call) -> Answer:
@@ -223,6 +218,6 @@ def get_project_summary(call: Call) -> Answer:
         summary |= {_COUNTS[Member.Role(role)]: n for role, n in members if role in _COUNTS}
     has_quota = configuration.get("quota_per_project_enable")
     if has_quota and can(call.identity, Permission.QUOTA_READ, project):
-        quota = Quota.objects.get(project=project)
-        summary["quota"] = {"hard": {"storage": quota.hard}, "used": {"storage": quota.used}}
+        limit = Quota.objects.get(project=project)
+        summary["quota"] = {"hard": {"storage": limit.hard}, "used": {"storage": limit.used}}
     return Answer(summary)

@@ -49,14 +49,8 @@ FIELDS = query.FieldMap(
 
 
 def present_repositories(rows: list[Repository]) -> list[dict[str, Any]]:
-    """Rows with `project_pk` and `full_name` (see _repositories)."""
-    counts = dict(
-        listed_artifacts()
-        .filter(repository__in=rows)
-        .order_by()
-        .values_list("repository")
-        .annotate(count=Count("pk"))
-    )
+    """Rows with `project_pk` and `full_name` (see named_repositories)."""
+    counts = artifact_counts(rows)
     return [
         {
             "id": row.pk,
@@ -72,7 +66,13 @@ def present_repositories(rows: list[Repository]) -> list[dict[str, Any]]:
     ]
 
 
-def _repositories() -> QuerySet[Repository]:
+def artifact_counts(rows: list[Repository]) -> dict[int, int]:
+    """Of what lists of artifacts show, by the repository's id; in one query."""
+    found = listed_artifacts().filter(repository__in=rows).order_by().values_list("repository")
+    return dict(found.annotate(count=Count("pk")))
+
+
+def named_repositories() -> QuerySet[Repository]:
     return Repository.objects.listed().annotate(
         full_name=Concat("namespace__name", Value("/"), "path"), project_pk=F("namespace__project__id")
     )
@@ -80,19 +80,19 @@ def _repositories() -> QuerySet[Repository]:
 
 def list_all_repositories(call: Call) -> Answer:
     projects = visible_projects(call.identity, Permission.REPOSITORY_LIST)
-    rows = _repositories().filter(namespace__project__in=projects)
+    rows = named_repositories().filter(namespace__project__in=projects)
     return listed(call, search(call, rows, FIELDS), present_repositories)
 
 
 def list_repositories(call: Call) -> Answer:
     project = addressing.project(call, Permission.REPOSITORY_LIST)
-    rows = _repositories().filter(namespace=project.namespace)
+    rows = named_repositories().filter(namespace=project.namespace)
     return listed(call, search(call, rows, FIELDS), present_repositories)
 
 
 def get_repository(call: Call) -> Answer:
     repository = addressing.repository(call, Permission.REPOSITORY_READ)
-    return Answer(present_repositories(list(_repositories().filter(pk=repository.pk)))[0])
+    return Answer(present_repositories(list(named_repositories().filter(pk=repository.pk)))[0])
 
 
 def update_repository(call: Call) -> Answer:

@@ -8,12 +8,15 @@ from django.urls import path, re_path
 
 from api import (
     accessories,
+    additions,
     artifact_tags,
     artifacts,
     auditing,
     auditlogs,
     configurations,
+    cve_allowlists,
     health,
+    icons,
     labels,
     landing,
     login,
@@ -24,8 +27,11 @@ from api import (
     ping,
     project_metadata,
     projects,
+    quotas,
     repositories,
     robots,
+    search,
+    statistics,
     systeminfo,
     token,
     usergroups,
@@ -44,6 +50,9 @@ OPERATIONS: Mapping[str, View] = {
     "getInternalconfig": configurations.get_internalconfig,
     "getConfigurations": configurations.get_configurations,
     "updateConfigurations": configurations.update_configurations,
+    # search, statistic
+    "search": search.search,
+    "getStatistic": statistics.get_statistic,
     # user
     "listUsers": users.list_users,
     "searchUsers": users.search_users,
@@ -91,6 +100,13 @@ OPERATIONS: Mapping[str, View] = {
     "RefreshSec": robots.refresh_sec,
     "DeleteRobot": robots.delete_robot,
     "getPermissions": permissions.get_permissions,
+    # quota
+    "listQuotas": quotas.list_quotas,
+    "getQuota": quotas.get_quota,
+    "updateQuota": quotas.update_quota,
+    # SystemCVEAllowlist
+    "getSystemCVEAllowlist": cve_allowlists.get_system_cve_allowlist,
+    "putSystemCVEAllowlist": cve_allowlists.put_system_cve_allowlist,
     # repository
     "listAllRepositories": repositories.list_all_repositories,
     "listRepositories": repositories.list_repositories,
@@ -106,6 +122,7 @@ OPERATIONS: Mapping[str, View] = {
     "createTag": artifact_tags.create_tag,
     "deleteTag": artifact_tags.delete_tag,
     "listAccessories": accessories.list_accessories,
+    "getAddition": additions.get_addition,
     "addLabel": labels.add_label,
     "removeLabel": labels.remove_label,
     # auditlog
@@ -114,6 +131,8 @@ OPERATIONS: Mapping[str, View] = {
     "listAuditLogEventTypes": auditlogs.list_audit_log_event_types,
     "getLogs": auditlogs.get_logs,
     "getLogExts": auditlogs.get_log_exts,
+    # icon
+    "getIcon": icons.get_icon,
     # label
     "ListLabels": labels.list_labels,
     "CreateLabel": labels.create_label,

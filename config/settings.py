@@ -97,6 +97,7 @@ INSTALLED_APPS = [
     "registry_core",
     "projects",
     "rbac",
+    "scanning",
     "config",
 ]
 AUTH_USER_MODEL = "rbac.User"

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from registry_core import accounting, errors
+from projects.models import Project
+from registry_core import accounting, audit, errors
 from registry_core.hooks import Arrival, Principal, Push
 from registry_core.locks import retrying
 from registry_core.statements import Statement
@@ -20,6 +21,7 @@ from registry_core.statements import Statement
 log = logging.getLogger("breakwater.quota")
 
 UNLIMITED = -1
+MAX_LIMIT = 1 << 50
 PROOF_DAYS = 1
 
 # Off, nothing is refused. It is counted all the same: switched on again, the numbers are right (contract 6.8).
@@ -107,6 +109,36 @@ def check_upload(arrival: Arrival) -> None:
     waiting = accounting.waiting_bytes(arrival.namespace_id, besides=arrival.digest)
     if waiting + arrival.size > hard:
         raise _too_much_waits(arrival.principal, name, hard, waiting, arrival.size)
+
+
+# -- the limit
+
+
+def check_limit(limit: int) -> int:
+    """BadRequest for what is neither a number of bytes up to 1024 TiB nor -1 for none."""
+    if limit < 1 and limit != UNLIMITED:
+        raise errors.BadRequest(f"invalid non-positive value for quota limit, value={limit}")
+    if limit > MAX_LIMIT:
+        raise errors.BadRequest(f"exceeded 1024TB, which is {MAX_LIMIT} Bytes, value={limit}")
+    return limit
+
+
+@retrying
+def set_limit(project: Project, limit: int, *, by: str, address: str = "") -> None:
+    """One below what is used is taken, too: then nothing goes in that adds (contract 6.8)."""
+    check_limit(limit)
+    audit.record(
+        by, audit.UPDATE, "quota", project.name,
+        f"update quota: {project.name}, storage {limit}",
+        namespace_id=project.namespace_id, address=address,
+    )  # fmt: skip
+    with connection.cursor() as cursor:  # last, as pushers lock it
+        cursor.execute(
+            "UPDATE projects_quota SET hard = %s, updated_at = now() WHERE project_id = %s",
+            [limit, project.pk],
+        )
+        if cursor.rowcount == 0:
+            raise errors.NotFound(f"project {project.name} not found")
 
 
 def give_back(namespace_id: int, freed: int) -> None:

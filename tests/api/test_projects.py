@@ -152,9 +152,9 @@ def test_metadata_of_a_new_project(admin: Api, sent: dict[str, Any], kept: dict[
         ({"metadata": {"public": "yes"}}, "metadata.public should only be 'true' or 'false', but got: 'yes'"),
         ({"metadata": {"public": "True"}}, "metadata.public should only be 'true' or 'false', but got: 'True'"),
         ({"registry_id": 0}, "bad request: 0 is invalid value of registry_id, it should be geater than 0"),
-        ({"storage_limit": -2}, "bad request: invalid non-positive value for quota limit, value=-2"),
+        ({"storage_limit": -2}, "invalid non-positive value for quota limit, value=-2"),
         ({"storage_limit": 2**50 + 1},
-         "bad request: exceeded 1024TB, which is 1125899906842624 Bytes, value=1125899906842625"),
+         "exceeded 1024TB, which is 1125899906842624 Bytes, value=1125899906842625"),
     ],
 )  # fmt: skip
 def test_create_refuses(admin: Api, sent: dict[str, Any], message: str) -> None:
@@ -400,7 +400,6 @@ def test_update_refuses(admin: Api, library: Project) -> None:
     twice = {"cve_allowlist": {"items": [{"cve_id": "CVE-1"}, {"cve_id": "CVE-1"}]}}
     assert admin.put("/projects/library", twice).status == 400  # Harbor: 500
     assert admin.put("/projects/library", {"metadata": {"retention_id": "4711"}}).status == 400
-    assert admin.put("/projects/library", {"cve_allowlist": {"items": [{"cve_id": "CVE-1"}]}}).status == 501
 
 
 def test_update_is_for_project_administrators(

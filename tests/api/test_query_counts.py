@@ -98,6 +98,7 @@ WITH_ALL = (
         ("/users/search?username=count", more_users),
         ("/projects", more_projects),
         ("/repositories", more_projects),
+        ("/quotas", more_projects),
         ("/projects/library/members", more_members),
         ("/robots", more_robots),
         ("/labels?scope=g", more_labels),

@@ -139,9 +139,9 @@ def test_bad_credentials_are_no_refusal_by_themselves(anonymous: Api) -> None:
 
 def test_what_is_not_built_says_so(admin: Api, anonymous: Api) -> None:
     for caller in (admin, anonymous):
-        reply = caller.get("/statistics")
-        assert error(reply) == (501, "UNSUPPORTED", "getStatistic is not built yet")
-        assert reply.body["errors"][0]["detail"] == {"operation": "getStatistic", "tag": "statistic"}
+        reply = caller.get("/scanners")
+        assert error(reply) == (501, "UNSUPPORTED", "listScanners is not built yet")
+        assert reply.body["errors"][0]["detail"] == {"operation": "listScanners", "tag": "scanner"}
 
 
 def test_the_list_of_operations_knows_no_others_than_the_contract() -> None:

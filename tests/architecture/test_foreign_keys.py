@@ -45,7 +45,7 @@ def test_keys_between_our_tables_are_immediate() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'f' AND condeferrable "
-            "AND conrelid::regclass::text ~ '^(registry_core|projects|rbac)_'"
+            "AND conrelid::regclass::text ~ '^(registry_core|projects|rbac|scanning)_'"
         )
         assert cursor.fetchall() == []
         cursor.execute(
