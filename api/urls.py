@@ -14,6 +14,7 @@ from api import (
     auditing,
     auditlogs,
     configurations,
+    copying,
     cve_allowlists,
     health,
     icons,
@@ -116,6 +117,7 @@ OPERATIONS: Mapping[str, View] = {
     # artifact
     "listArtifacts": artifacts.list_artifacts,
     "listArtifactsOfProject": artifacts.list_artifacts_of_project,
+    "CopyArtifact": copying.copy_artifact,
     "getArtifact": artifacts.get_artifact,
     "deleteArtifact": artifacts.delete_artifact,
     "listTags": artifact_tags.list_tags,

@@ -295,6 +295,8 @@ _IMAGE_ATTRS: dict[str, Any] = {"architecture": "", "author": "", "config": {}, 
 def extra_attrs_of(manifest: Manifest, config: bytes | None) -> dict[str, Any] | None:
     """An artifact's `extra_attrs` (contract 3.5); None for indexes, UNKNOWN and SBOM, or an unreadable config."""
     kind = kind_of(manifest)
+    if kind == "WASM":
+        return storable(_wasm_attrs(manifest))  # type: ignore[no-any-return]
     if manifest.is_index or kind in ("UNKNOWN", "SBOM") or config is None:
         return None
     try:
@@ -306,6 +308,18 @@ def extra_attrs_of(manifest: Manifest, config: bytes | None) -> dict[str, Any] |
     if kind == "IMAGE":
         document = {k: document.get(k) or empty for k, empty in _IMAGE_ATTRS.items()}
     return storable(document) if not _is_deeper(document, MAX_DEPTH) else None
+
+
+def _wasm_attrs(manifest: Manifest) -> dict[str, Any]:
+    """Of a module there is nothing to read in its config."""
+    layer = manifest.layers[0] if manifest.layers else None
+    annotations = layer.raw.get("annotations") if layer else None
+    title = annotations.get("org.opencontainers.image.title") if isinstance(annotations, dict) else None
+    return {
+        "manifest.config.mediaType": manifest.config_media_type,
+        "manifest.layers.mediaType": layer.media_type if layer else "",
+        "org.opencontainers.image.title": title[:MAX_TEXT] if isinstance(title, str) else "",
+    }
 
 
 def storable(value: Any) -> Any:

@@ -9,7 +9,7 @@ to see what others did while we waited is a statement of its own, after the one 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -154,8 +154,12 @@ def lock_names(repository_id: int, manifest: Manifest, subject: str, tags: tuple
     and its index, arriving together, cannot miss each other. A tag's name is locked alone, too: where there is no tag
     yet there is no row to lock, and the history would tell of two beginnings.
     """
-    by_one = name_keys(repository_id, [str(manifest.digest)]) + tag_keys(repository_id, tags)
-    keys = sorted({*by_one, *name_keys(repository_id, _named(manifest, subject))})
+    return hold_names(repository_id, [str(manifest.digest)], tags, _named(manifest, subject))
+
+
+def hold_names(repository_id: int, own: Iterable[str], tags: Iterable[str], shared: Iterable[str]) -> Step:
+    by_one = name_keys(repository_id, own) + tag_keys(repository_id, tags)
+    keys = sorted({*by_one, *name_keys(repository_id, shared)})
     return _LOCK_NAMES, {"repository": repository_id, "alone": by_one, "keys": keys}
 
 
@@ -374,12 +378,16 @@ def insert(
     }  # fmt: skip
     steps: list[Step] = [(_INSERT, arguments)]
     if not held.is_listed:
-        steps.append((_LIST, {"repository": repository_id}))
+        steps.append(list_repository(repository_id))
     if manifest.children:
         steps.append(_children(repository_id, manifest, held))
     if held.is_awaited:
         steps += [(s, {"repository": repository_id, "digest": str(manifest.digest)}) for s in _ADOPT]
     return steps
+
+
+def list_repository(repository_id: int) -> Step:
+    return _LIST, {"repository": repository_id}
 
 
 # The artifact that this trip made.

@@ -33,6 +33,7 @@ from projects.models import Project  # noqa: E402
 from registry_core import (  # noqa: E402
     actions,
     configuration,
+    copies,
     deletions,
     gc,
     hot_reads,
@@ -139,6 +140,10 @@ def delete_repository(path: str) -> None:
 
 def add_tag(path: str, digest: str, tag: str) -> None:
     deletions.add_tag(_artifact(path, digest), tag, "tests")
+
+
+def copy(path: str, digest: str, target: str, tag: str) -> None:
+    copies.copy_artifact(_grant("alice", target), _name(target), _artifact(path, digest), tag)
 
 
 def collect() -> dict[str, int]:
@@ -279,7 +284,7 @@ DEEDS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
         push_blob, put_manifest, mount, mounted, delete_blob, delete_artifact, delete_tag, delete_repository,
-        add_tag, collect, create_project, delete_project, collect_blobs, end_leases, scrubbed, configure, sign,
+        add_tag, copy, collect, create_project, delete_project, collect_blobs, end_leases, scrubbed, configure, sign,
         trips, touched, planned_anew, each, select, backend,
     )
 }  # fmt: skip

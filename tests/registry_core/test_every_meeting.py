@@ -46,7 +46,7 @@ TESTED = {frozenset((removing, creating)) for removing, others in MEETINGS.items
 PAIRS = [
     pair
     for pair in itertools.combinations_with_replacement(MOVES, 2)
-    if frozenset(pair) not in TESTED and {*pair} & {*list(MOVES)[8:]}
+    if frozenset(pair) not in TESTED and {*pair} & {*list(MOVES)[9:]}
 ]
 
 # Its first statement that matters must still be open when the other's begins.

@@ -427,3 +427,27 @@ def test_what_is_stored_of_it_postgresql_can_store(value: Any) -> None:
 
 def test_only_what_cannot_be_stored_is_replaced() -> None:
     assert storable({"a\0": ["b", "\ud800", {"c": 1}]}) == {"a\ufffd": ["b", "?", {"c": 1}]}
+
+
+WASM_CONFIG = "application/vnd.wasm.config.v1+json"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "title"),
+    [({"org.opencontainers.image.title": "m.wasm"}, "m.wasm"), ({"org.opencontainers.image.title": 7}, ""), ([], "")],
+)
+def test_a_wasm_module_shows_its_types_and_no_config(annotations: Any, title: str) -> None:
+    """Golden: artifact_kinds."""
+    layer = descriptor("application/vnd.wasm.content.layer.v1+wasm", b"m", annotations=annotations)
+    module = parse(image_document(b"{}", [], config_type=WASM_CONFIG, layers=[layer]))
+    assert extra_attrs_of(module, b'{"architecture":"wasm"}') == {
+        "manifest.config.mediaType": WASM_CONFIG,
+        "manifest.layers.mediaType": "application/vnd.wasm.content.layer.v1+wasm",
+        "org.opencontainers.image.title": title,
+    }
+    empty = parse(image_document(b"{}", [], config_type=WASM_CONFIG))
+    assert extra_attrs_of(empty, None) == {
+        "manifest.config.mediaType": WASM_CONFIG,
+        "manifest.layers.mediaType": "",
+        "org.opencontainers.image.title": "",
+    }

@@ -30,7 +30,7 @@ FAIR = {
     "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND", "CONFLICT", "BLOB_UNKNOWN", "ABSENT",
     "VIOLATE_FOREIGN_KEY_CONSTRAINT", "BLOB_UPLOAD_UNKNOWN", "PRECONDITION",
 }  # fmt: skip
-MOST_STATEMENTS = 40
+MOST_STATEMENTS = 60
 
 
 @dataclass
@@ -176,17 +176,19 @@ DEEDS: dict[str, Callable[[Scene], Order]] = {
         digest_of(s.text.encode()),
     ),
     "add a tag": lambda s: ("add_tag", s.path, digest_of(s.image().encode()), "v3"),
+    "copy it elsewhere": lambda s: ("copy", s.path, digest_of(s.image().encode()), f"{s.path}-4", "v1"),
     "delete the image and collect": lambda s: ("each", [s.deletion, ("collect",)]),
     "delete the tag": lambda s: ("delete_tag", s.path, "v1"),
     "delete the repository and collect": lambda s: ("each", [("delete_repository", s.path), ("collect",)]),
 }
 MEETINGS = {
-    "delete the image and collect": list(DEEDS)[:8],
+    "delete the image and collect": list(DEEDS)[:9],
     "delete the repository and collect": [
         "push its blobs again",
         "push an index of it",
         "mount a blob",
         "keep a blob",
+        "copy it elsewhere",
     ],
     "delete the tag": ["move its tag", "add a tag"],
 }
