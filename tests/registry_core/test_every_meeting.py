@@ -101,6 +101,8 @@ def random_move(chance: random.Random, scenes: list[Scene]) -> Order:
             ("each", [*s.pushed, s.put(s.index(s.image()), "all", media_type=INDEX)]),
             ("each", [("mount", chance.choice(scenes).path, "alice", digest, s.path)]),
             ("add_tag", s.path, digest_of(changed.encode()), tag),
+            ("copy", s.path, digest_of(s.image().encode()), chance.choice(scenes).path, tag),
+            ("copy", s.path, digest_of(s.index(s.image()).encode()), chance.choice(scenes).path, tag),
             ("delete_tag", s.path, tag),
             ("delete_artifact", s.path, digest_of(changed.encode())),
             ("delete_artifact", s.path, digest_of(s.index(s.image()).encode())),
