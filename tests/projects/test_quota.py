@@ -380,6 +380,36 @@ def test_twenty_pushers_never_exceed_one_quota(server: Server) -> None:
     assert ledger.findings(server.database, server.storage) == []
 
 
+def test_copies_never_exceed_a_quota(server: Server) -> None:
+    """Ten at a time, of images that share a layer; deletions of what was copied go on meanwhile."""
+    source, place = make_place(server), make_place(server, 20_000)
+    shared = new_bytes(3000)
+    for n in range(12):
+        source.repository().push_image(f"v{n}", image_of(shared, new_bytes(1500)))
+
+    def copier(number: int) -> list[int]:
+        statuses = []
+        for n in range(6):
+            path = f"r{(number + n) % 4}"
+            url = f"/projects/{place.name}/repositories/{path}/artifacts"
+            answer = server.rest.post(url, params={"from": f"{source.name}/app:v{(number * 5 + n) % 12}"})
+            statuses.append(answer.status_code)
+            assert place.used <= 20_000
+            if answer.status_code == 403:
+                assert answer.json()["errors"][0]["code"] == "DENIED"
+                deleted = server.rest.delete(f"{url}/v{(number + n) % 12}")
+                assert deleted.status_code in (200, 404), deleted.text
+        return statuses
+
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        statuses = {s for one in pool.map(copier, range(10)) for s in one}
+    assert statuses == {201, 403}
+    assert ledger.findings(server.database, server.storage) == []
+    for path in range(4):
+        server.rest.delete(f"/projects/{place.name}/repositories/r{path}")
+    assert place.used == 0
+
+
 def test_pushes_and_deletions_of_the_same_layers_leave_the_right_sum(server: Server) -> None:
     place = make_place(server, 10_000_000)
     layers = [new_bytes(1000 + n) for n in range(4)]

@@ -97,6 +97,28 @@ def administrators(server: Server) -> list[httpx.Client]:
     return [server.client(ADMIN) for _ in range(READERS)]
 
 
+def test_what_was_copied_is_there_everywhere(
+    server: Server, repository: Repository, everywhere: Callable[[str], set[str]]
+) -> None:
+    """Every process was asked before, and remembers that there was nothing."""
+    source = server.repository(f"{server.create_project()}/source", ADMIN)
+    image, other = source.push_image("v1"), source.push_image("v2")
+    project, _, path = repository.name.partition("/")
+    for tag, wanted in (("v1", image), ("v2", other)):
+        blob = f"blobs/{digest_of(wanted.config)}"
+        assert everywhere(f"manifests/{tag}") == everywhere(blob) == {"404"}
+        answer = server.rest.post(
+            f"/projects/{project}/repositories/{path}/artifacts", params={"from": f"{source.name}:{tag}"}
+        )
+        assert answer.status_code == 201, answer.text
+        assert everywhere(f"manifests/{tag}") == {wanted.digest}
+        assert everywhere(blob) == {digest_of(wanted.config)}
+        repository.assert_holds(wanted, tag)
+    source.delete(f"manifests/{image.digest}")
+    server.collect()
+    repository.assert_holds(image, "v1")
+
+
 def test_lists_after_every_change(repository: Repository, administrators: list[httpx.Client]) -> None:
     """Their pages are kept ready in each process."""
     before = repository.name[:-1] + chr(ord(repository.name[-1]) - 1)
