@@ -38,7 +38,7 @@ def copy_artifact(call: Call) -> Answer:
 
 
 def _source(call: Call, text: str) -> tuple[Artifact, str]:
-    """What `project/repository:tag` or `project/repository@digest` names, if the caller may read it, and how."""
+    """What `project/repository:tag` or `project/repository@digest` names, if the caller may have it, and how."""
     repository, _, reference = text.rpartition("@" if "@" in text else ":")
     name, _, path = repository.partition("/")
     project = Project.objects.named(name).first()
@@ -47,6 +47,8 @@ def _source(call: Call, text: str) -> tuple[Artifact, str]:
             raise absent_project(call.identity, Permission.ARTIFACT_READ, name)
     else:
         require(call.identity, Permission.ARTIFACT_READ, project)
+        # Else who may look at it and not pull it would copy it to where they may.
+        require(call.identity, Permission.REPOSITORY_PULL, project)
         rows = Artifact.objects.defer("payload").filter(
             repository__namespace=project.namespace_id, repository__path=path
         )

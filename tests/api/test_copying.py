@@ -285,8 +285,21 @@ def test_who_may(
     assert hidden.replace(b"hidden", b"absent") == absent
     pusher = make_robot(("target", ["repository:push", "repository:pull"]))
     assert statuses(Api(pusher.basic)) == [403, 403, 403, 403]
-    maker = make_robot(("target", ["artifact:create", "artifact:read"]))
+    maker = make_robot(("target", ["artifact:create", "artifact:read", "repository:pull"]))
     assert statuses(Api(maker.basic)) == [201, 403, 403, 201]
+
+
+def test_what_may_be_read_and_not_pulled_is_not_had_by_copying(admin: Api, library: Project, target: Project) -> None:
+    """Harbor: 201."""
+    hidden = make_project("hidden")
+    push_image(hidden, "app", "v1")
+    own = ("target", ["artifact:create", "repository:pull"])
+    reader = Api(make_robot(("hidden", ["artifact:read"]), own, level="system").basic)
+    assert reader.get("/projects/hidden/repositories/app/artifacts/v1").status == 200
+    assert copy(reader, "hidden/app:v1").status == 403
+    assert not Repository.objects.filter(namespace=target.namespace).exists()
+    puller = Api(make_robot(("hidden", ["artifact:read", "repository:pull"]), own, level="system").basic)
+    assert copy(puller, "hidden/app:v1").status == 201
 
 
 def test_read_only_mode(admin: Api, library: Project, target: Project) -> None:
