@@ -61,7 +61,7 @@ def seed(size: Size) -> None:
         _seed_audit(size.audit, timezone.now())
     audit_months.count_finished(timezone.now())
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
+        cursor.execute("VACUUM (ANALYZE)")
 
 
 # -- content

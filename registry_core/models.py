@@ -121,6 +121,7 @@ class Artifact(models.Model):
                 fields=["repository", "-pushed_at", "-id"],
                 name="artifact_listed_newest_first",
                 condition=models.Q(subject_digest=""),
+                include=["kind"],
             ),
             HashIndex(fields=["digest"], name="artifact_in_any_repository"),
         ]

@@ -13,6 +13,7 @@ class Migration(migrations.Migration):
             index=models.Index(
                 condition=models.Q(("subject_digest", "")),
                 fields=["repository", "-pushed_at", "-id"],
+                include=("kind",),
                 name="artifact_listed_newest_first",
             ),
         ),

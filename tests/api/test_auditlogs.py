@@ -356,6 +356,17 @@ def test_the_whole_log_by_time_in_pages(admin: Api, library: Project, sort: str)
     assert found == (ascending if sort == "op_time" else ascending[::-1])
 
 
+def test_a_page_that_lies_deep_is_its_part_of_the_whole(
+    admin: Api, library: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(library, "zoe", 25)
+    path = f"{LOG}?q=username=zoe&page_size=10&page="
+    whole = [admin.get(f"{path}{page}").body for page in (1, 2, 3, 4)]
+    assert [len(part) for part in whole] == [10, 10, 5, 0]
+    monkeypatch.setattr(auditlogs, "DEEP", 0)
+    assert [admin.get(f"{path}{page}").body for page in (1, 2, 3, 4)] == whole
+
+
 def test_a_large_result_has_an_estimated_total_and_a_next_page(
     admin: Api, library: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
