@@ -39,6 +39,9 @@ EVENT_TYPES = (
     "update_project",
 )
 
+# Who runs a management command has no name here.
+COMMAND = "manage.py"
+
 COLUMNS = (
     "username, operation, resource_type, resource, description, succeeded, namespace_id, address, occurred_at"
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import io
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 
 from registry_core import audit, audit_months, configuration
@@ -182,6 +184,17 @@ def test_pulls_can_be_left_out(setting: str) -> None:
     ]
     audit.write(lines)
     assert list(AuditLog.objects.filter(username="bob").values_list("operation", flat=True)) == ["create"]
+
+
+def test_commands_of_the_operator_are_recorded_and_tell_no_value() -> None:
+    AuditLog.objects.all().delete()
+    call_command("setting", "ldap_search_password", "Secret-of-the-directory", stdout=io.StringIO())
+    call_command("rotate_token_key", "--revoke", stdout=io.StringIO())
+    found = AuditLog.objects.order_by("pk").values_list("username", "operation", "resource_type", "description")
+    assert list(found) == [
+        ("manage.py", "update", "configuration", "update configuration: ldap_search_password"),
+        ("manage.py", "update", "token_key", "rotate token key, revoke those before it"),
+    ]
 
 
 def test_the_names_of_events_are_harbors() -> None:

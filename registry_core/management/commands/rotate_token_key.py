@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from registry_core import epochs, keys
+from registry_core import audit, epochs, keys
 from registry_core.models import TokenKey
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         key = keys.rotate()
         self.stdout.write(f"signing with {key.kid}")
+        text = "rotate token key" + (", revoke those before it" if options["revoke"] else "")
+        audit.record(audit.COMMAND, audit.UPDATE, "token_key", key.kid, text)
         if options["revoke"]:
             TokenKey.objects.exclude(kid=key.kid).update(verifies_until=timezone.now())
             epochs.raise_epoch(epochs.EVERYBODY)

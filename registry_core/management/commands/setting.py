@@ -4,8 +4,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
-from registry_core import configuration, errors
+from registry_core import audit, configuration, errors
 from registry_core.setting_items import ITEMS
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ class Command(BaseCommand):
             except ValueError:
                 value = text
             try:
-                configuration.set_values({name: value})
+                with transaction.atomic():
+                    configuration.set_values({name: value})
+                    text = f"update configuration: {name}"
+                    audit.record(audit.COMMAND, audit.UPDATE, "configuration", "configuration", text)
             except errors.RegistryError as e:
                 raise CommandError(e.message) from e
         shown = configuration.get(name)
