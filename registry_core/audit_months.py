@@ -12,6 +12,9 @@ from django.conf import settings
 from django.db import connection, transaction
 
 MONTHS_AHEAD = 2
+# Months come and go under the lock of the whole log. Who waits for it stands before all who write: it gives up soon,
+# and is tried again the next time.
+_PATIENCE = "SET LOCAL lock_timeout = '1s'"
 _PARTITION = """
 CREATE TABLE IF NOT EXISTS registry_core_auditlog_{name} PARTITION OF registry_core_auditlog
 FOR VALUES FROM ('{first}') TO ('{end}')
@@ -30,10 +33,11 @@ def ensure_partitions(today: datetime.date) -> list[str]:
 def ensure_partition(first: datetime.date) -> str:
     """The partition of the month that begins then; its name if it was made now."""
     end, name = month(first, 1), f"{first:%Y_%m}"
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s) IS NULL", [f"registry_core_auditlog_{name}"])
         if not cursor.fetchone()[0] or _is_in_default(cursor, first, end):
             return ""
+        cursor.execute(_PATIENCE)
         cursor.execute(_PARTITION.format(name=name, first=first, end=end))
     return name
 
@@ -59,8 +63,6 @@ SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'registry_core_auditlog'::regclass AND c.relname ~ '^registry_core_auditlog_[0-9]{4}_[0-9]{2}$'
     AND right(c.relname, 7) < %s ORDER BY 1
 """
-# Who waits for it stands before all who write: it gives up soon, and is tried again the next time.
-_PATIENCE = "SET LOCAL lock_timeout = '1s'"
 
 
 def drop_old(today: datetime.date) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection
 
 from registry_core import audit, audit_months, configuration
 from registry_core.models import AuditForward, AuditLog, Setting
@@ -82,6 +82,25 @@ def test_months_older_than_the_setting_go_whole(settings: Any) -> None:
     assert not {"2031_10", "2031_11", "2031_12"} & set(gone)
     left = rows("SELECT occurred_at::date::text FROM registry_core_auditlog WHERE resource = 'r' ORDER BY 1")
     assert [day for (day,) in left] == ["2031-10-01", "2031-11-01", "2031-12-01"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("change", ["make", "drop"])
+def test_a_month_waits_for_no_reader_and_so_no_writer_for_the_month(settings: Any, change: str) -> None:
+    settings.AUDIT_MONTHS = 2
+    audit_months.ensure_partition(datetime.date(2031, 9, 1))
+    reader = connection.copy()
+    try:
+        reader.set_autocommit(False)
+        with reader.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM registry_core_auditlog")
+        with pytest.raises(OperationalError, match="lock timeout"):
+            audit_months.drop_old(DECEMBER) if change == "drop" else audit_months.ensure_partitions(DECEMBER)
+        audit.record("alice", "create", "project", "meanwhile")
+        assert AuditLog.objects.filter(resource="meanwhile").exists()
+    finally:
+        reader.close()
+    assert (audit_months.drop_old(DECEMBER) if change == "drop" else audit_months.ensure_partitions(DECEMBER)) != []
 
 
 def test_without_a_setting_nothing_goes(settings: Any) -> None:
