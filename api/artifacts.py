@@ -234,7 +234,7 @@ def list_artifacts_of_project(call: Call) -> Answer:
     if call.query.get("latest_in_repository"):
         rows = _latest_in_repositories(call, rows)
     rows = rows.select_related("repository__namespace__project")
-    return listed(call, rows, lambda page: present_artifacts(call, page))
+    return listed(call, rows, lambda page: present_artifacts(call, page), by_key=True)
 
 
 def _latest_in_repositories(call: Call, rows: QuerySet[Artifact]) -> QuerySet[Artifact]:

@@ -82,16 +82,21 @@ def listed(
     rows: QuerySet[M],
     present: Callable[[list[M]], list[dict[str, Any]]],
     total: int | None = None,
+    *,
+    by_key: bool = False,
 ) -> Answer:
-    """One page of `rows`. `present` gets the whole page, so that what belongs to its rows is fetched at once."""
+    """One page of `rows`. `present` gets the whole page, so that what belongs to its rows is fetched at once.
+
+    `by_key`: the rows are many and wide, and no index has them in their order: keys are sorted, not rows.
+    """
     page = pagination.Page.of(call.query)
     if is_counted := total is None:
         total = rows.count()
     if page.size <= 0 and total > MAX_UNPAGED:
         text = f"a list of {total} is shown in pages only: give page_size (1 to 100)"
         raise errors.BadRequest(text, {"limit_without_pages": MAX_UNPAGED, "total": total})
-    is_deep = is_counted and page.size > 0 and page.before >= DEEP
-    found = _far(rows, page.part, total) if is_deep else list(rows[page.part])
+    is_far = is_counted and page.size > 0 and (by_key or page.before >= DEEP)
+    found = _far(rows, page.part, total) if is_far else list(rows[page.part])
     return Answer(present(found), headers=page_headers(call, page, total))
 
 
