@@ -33,7 +33,8 @@ bench: $(VENV)/.dev ## this registry beside its peers, as a table of ratios; ARG
 lock: $(VENV)/.dev ## write requirements/*.lock anew from pyproject.toml
 	$(UV_COMPILE) pyproject.toml -o requirements/runtime.lock
 	$(UV_COMPILE) --extra embedded -c requirements/runtime.lock pyproject.toml -o requirements/embedded.lock
-	$(UV_COMPILE) --extra embedded --extra dev -c requirements/embedded.lock pyproject.toml -o requirements/dev.lock
+	$(UV_COMPILE) --extra embedded --extra dev -c requirements/embedded.lock --override requirements/overrides.txt \
+		pyproject.toml -o requirements/dev.lock
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -12,7 +12,7 @@ import urllib.parse
 from api.dispatch import Call
 from projects.models import Project
 from rbac.catalogue import Permission
-from rbac.permissions import absent_project, require
+from rbac.permissions import absent_project, can, require
 from registry_core import errors
 from registry_core.digests import is_digest
 from registry_core.models import Artifact, Repository
@@ -37,6 +37,17 @@ def find_project(call: Call) -> Project | None:
     if by_id and _ID.fullmatch(text):
         return projects.filter(pk=int(text)).first()
     return projects.named(text).first()
+
+
+def require_by_id(call: Call, permission: Permission, project: Project, absent: errors.NotFound) -> None:
+    """For what a number names and a project holds. Who may not see the project hears what it would hear of a number
+    that names nothing: `absent`, or that it may not know."""
+    if can(call.identity, permission, project):
+        return
+    if can(call.identity, Permission.PROJECT_READ, project):
+        require(call.identity, permission, project)
+    call.require(permission)
+    raise absent
 
 
 def _project_text(call: Call) -> str:

@@ -188,6 +188,8 @@ def _response(operation: contract.Operation, answer: Answer) -> HttpResponse:
     else:
         content = serialization.write(operation.answer, answer.body)
     response = HttpResponse(content, status=answer.status, content_type=answer.content_type)
+    if not content:
+        del response["Content-Type"]  # clients parse what is called JSON
     for name, value in answer.headers.items():
         # As Go's server does: what would end the line becomes a blank, other text goes out as UTF-8.
         response[name] = _CONTROL.sub(" ", value).encode("utf-8", "replace").decode("latin-1")

@@ -90,11 +90,15 @@ def create_label(call: Call) -> Answer:
 def _get(call: Call, permission: Permission) -> Label:
     """The label of the path; that there is none is told to who may see the global ones."""
     number = call.path["label_id"]
+    absent = NotFound(f"label {number} not found")
     label = Label.objects.filter(pk=number).first()
-    if label is None:
-        call.require(permission)
-        raise NotFound(f"label {number} not found")
-    _require(call, permission, label.scope, label.project_id)
+    project = Project.objects.select_related("namespace").filter(pk=label.project_id if label else 0).first()
+    if label is not None and project is not None:
+        addressing.require_by_id(call, permission, project, absent)
+        return label
+    call.require(permission)
+    if label is None or (label.scope == Label.Scope.PROJECT and not call.identity.principal.is_admin):
+        raise absent
     return label
 
 

@@ -35,6 +35,7 @@ class RequestId:
         request.META["breakwater.request_id"] = request_id
         response = self.get_response(request)
         response["X-Request-Id"] = request_id
+        response["X-Content-Type-Options"] = "nosniff"
         return response
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from api import query
+from api import addressing, query
 from api.dispatch import Answer, Call, created, listed
 from projects.models import Project
 from rbac import robots
@@ -86,7 +86,7 @@ def _robots_of(call: Call, level: str | None, project_id: str | None) -> QuerySe
 def create_robot(call: Call) -> Answer:
     body = call.body
     robots.check_name(body.get("name", ""))
-    request = robots.parse_request(body.get("level", ""), body.get("duration", 0), body.get("permissions"))
+    request = _read(call, Permission.ROBOT_CREATE, 0)
     require(call.identity, Permission.ROBOT_CREATE, request.project)
     robot, secret = robots.create(
         call.identity, body["name"], request, description=body.get("description", "")
@@ -101,13 +101,35 @@ def create_robot(call: Call) -> Answer:
     return created(call, robot.pk, shown)
 
 
+def _read(call: Call, permission: Permission, duration: int) -> robots.Request:
+    """The body. Which projects there are is told to who sees them all; others hear what they hear of hidden ones."""
+    body = call.body
+    level = body.get("level", "")
+    try:
+        return robots.parse_request(level, body.get("duration", duration), body.get("permissions"))
+    except errors.NotFound:
+        if call.identity.principal.is_admin:
+            raise
+        if level == Robot.Level.SYSTEM:
+            call.require(permission)
+            raise robots.too_much(call.identity) from None
+        if permission == Permission.ROBOT_UPDATE:
+            raise errors.BadRequest(robots.OTHER_PROJECT) from None
+        name = str(body["permissions"][0].get("namespace") or "")
+        raise absent_project(call.identity, permission, name) from None
+
+
 def _get(call: Call, permission: Permission) -> Robot:
     """The robot of the path; that there is none is told to who may see those of the system."""
     number = call.path["robot_id"]
+    absent = errors.NotFound(f"robot {number} not found")
     robot = Robot.objects.select_related("project__namespace").filter(pk=number).first()
-    require(call.identity, permission, robot.project if robot else None)
+    if robot is not None and robot.project is not None:
+        addressing.require_by_id(call, permission, robot.project, absent)
+        return robot
+    call.require(permission)
     if robot is None:
-        raise errors.NotFound(f"robot {number} not found")
+        raise absent
     return robot
 
 
@@ -118,9 +140,7 @@ def get_robot_by_id(call: Call) -> Answer:
 def update_robot(call: Call) -> Answer:
     robot = _get(call, Permission.ROBOT_UPDATE)
     body = call.body
-    request = robots.parse_request(
-        body.get("level", ""), body.get("duration", robot.duration), body.get("permissions")
-    )
+    request = _read(call, Permission.ROBOT_UPDATE, robot.duration)
     if body.get("name") != robots.full_name(robot) or request.level != robot.level:
         raise errors.BadRequest("cannot update the level or name of robot")
     robots.update(

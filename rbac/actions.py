@@ -84,6 +84,7 @@ def change_password(by: Identity, user: User, new: str, *, old: str = "") -> Non
 def set_sysadmin(by: Identity, user: User, *, flag: bool) -> None:
     User.objects.filter(pk=user.pk).update(sysadmin_flag=flag, updated_at=Now())
     epochs.raise_epoch(user.subject)
+    _check_somebody_administers(user)
     _record_user(by, audit.UPDATE, user, ", add/remove user as system administrator")
 
 
@@ -101,7 +102,15 @@ def delete_user(by: Identity, user: User) -> None:
         updated_at=Now(),
     )
     epochs.raise_epoch(user.subject)
+    _check_somebody_administers(user)
     _record_user(by, audit.DELETE, user)
+
+
+def _check_somebody_administers(user: User) -> None:
+    """Nobody could give the right back. To be asked after raise_epoch, whose lock lasts until commit: of two who take
+    it from each other, the second sees what the first has done."""
+    if not User.objects.living().filter(sysadmin_flag=True).exists():
+        raise errors.Precondition(f"{user.username} is the last system administrator")
 
 
 def _check_password(password: str) -> None:

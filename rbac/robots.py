@@ -28,6 +28,7 @@ _CATALOGUE = {
     "system": {str(permission) for permission in ROBOT_SYSTEM_PERMISSIONS},
     "project": {str(permission) for permission in ROBOT_PROJECT_PERMISSIONS},
 }
+OTHER_PROJECT = "cannot update the project id of robot"
 RULE = local.RULE.replace("password or secret", "secret")
 
 Permissions = Sequence[Mapping[str, Any] | None]
@@ -169,7 +170,7 @@ def update(by: Identity, row: Robot, request: Request, *, description: str, disa
     if not row.editable:
         raise errors.Forbidden("the robot is not editable")
     if request.project and request.project.pk != row.project_id:
-        raise errors.BadRequest("cannot update the project id of robot")
+        raise errors.BadRequest(OTHER_PROJECT)
     _check_description(description)
     _check_lesser(by, request)
     Robot.objects.filter(pk=row.pk).update(
@@ -237,10 +238,14 @@ def _check_lesser(by: Identity, request: Request) -> None:
         )
     )
     if not within:
-        raise errors.Denied(
-            "permission scope is invalid. It must be equal to or more restrictive than the creator robot's "
-            f"permissions: {by.principal.name}"
-        )
+        raise too_much(by)
+
+
+def too_much(by: Identity) -> errors.Denied:
+    return errors.Denied(
+        "permission scope is invalid. It must be equal to or more restrictive than the creator robot's "
+        f"permissions: {by.principal.name}"
+    )
 
 
 def _changed(by: Identity, operation: str, row: Robot) -> None:

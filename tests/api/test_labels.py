@@ -136,10 +136,12 @@ def test_labels_of_a_project(
         lambda api: api.delete(f"/labels/{number}"),
     ]
     assert [call(as_(bob)).status for call in calls] == [200, 200, 403, 403, 403]
-    for outsider in (limited, charlie):
-        assert [(r.status, r.message) for r in (call(as_(outsider)) for call in calls)] == [
-            (403, "forbidden")
-        ] * 5
+    assert [(r.status, r.message) for r in (call(as_(limited)) for call in calls)] == [(403, "forbidden")] * 5
+    # A number of a project that is hidden says no more than one that names nothing.
+    replies = [call(as_(charlie)) for call in calls]
+    assert [r.status for r in replies] == [403] * 5
+    assert [r.message for r in replies] == ["forbidden", "charlie", "forbidden", "charlie", "charlie"]
+    assert as_(charlie).get("/labels/99999999").body == replies[1].body
     assert [call(anonymous).status for call in calls] == [401] * 5
     assert [call(as_(alice)).status for call in calls] == [200, 200, 201, 200, 200]
 
