@@ -84,6 +84,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(one.resource) == refusals.MAX_RESOURCE
 
 
+@pytest.mark.slow
 def test_a_refusal_on_v2_is_told_and_a_challenge_is_not(
     server: Server, project: str, stranger: Pair, repository: Repository
 ) -> None:
