@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from django.db import DatabaseError
 
+from api import addressing
 from api.dispatch import Call
 from projects.models import Project
 from rbac.models import Member, User
@@ -54,15 +55,22 @@ def _record(call: Call, failed: Refusal, *, is_refusal: bool) -> None:
 
 def _refusal(call: Call, error: RegistryError) -> Refusal:
     rule = error.detail.get("rule") if isinstance(error.detail, dict) else None
-    project = call.path.get("project_name") or call.path.get("project_name_or_id") or ""
     return Refusal(
         call.by,
         _VERBS.get(call.operation.method, audit.UPDATE),
         call.operation.tag,
         call.raw_path,
         f"refused: {rule or error.message}",
-        project,
+        _project_name(call),
     )
+
+
+def _project_name(call: Call) -> str:
+    """Of the project of the path, which need not be there; empty where the path has none."""
+    if "project_name_or_id" not in call.path:
+        return str(call.path.get("project_name") or "")
+    found = addressing.find_project(call)
+    return found.name if found else str(call.path["project_name_or_id"])
 
 
 # -- in Harbor's words
@@ -84,10 +92,7 @@ def _user(operation: str, what: str = "") -> Callable[[Call], Refusal]:
 
 def _member(operation: str, where: str) -> Callable[[Call], Refusal]:
     def describe(call: Call) -> Refusal:
-        text = str(call.path["project_name_or_id"])
-        by_id = text.isdecimal() and len(text) < 19 and not call.headers.get("X-Is-Resource-Name")
-        found = Project.objects.select_related("namespace").filter(pk=int(text)).first() if by_id else None
-        project = found.name if found else text
+        project = _project_name(call)
         rows = Member.objects.filter(project__namespace__name=project, pk=call.path.get("mid", 0))
         member = rows.select_related("user", "group").first()
         name = (member.user.username if member.user else member.group.name) if member else ""  # type: ignore[union-attr]
