@@ -11,6 +11,7 @@ from api import addressing
 from api.dispatch import Answer, Call, created, listed
 from projects.models import Project
 from rbac import actions
+from rbac.authn import sources
 from rbac.catalogue import ROLE_NAMES, Permission
 from rbac.models import Member, User, UserGroup
 from registry_core.errors import BadRequest, NotFound
@@ -77,16 +78,16 @@ def _chosen(user: dict[str, Any], group: dict[str, Any]) -> User | UserGroup:
             raise BadRequest(f"Group {group_id} not found")
         return group_by_id
     if name := user.get("username"):
-        if (by_name := User.objects.living().filter(username=name).first()) is None:
+        by_name = User.objects.living().filter(username=name).first() or sources.find_person(name)
+        if by_name is None:
             raise NotFound(f"user {name} is not found")
         return by_name
     return _chosen_group(group)
 
 
 def _chosen_group(group: dict[str, Any]) -> UserGroup:
-    # Directories that would know more groups come with LDAP and OIDC.
     if dn := group.get("ldap_group_dn"):
-        found = UserGroup.objects.filter(ldap_dn=dn).first()
+        found = UserGroup.objects.filter(ldap_dn__iexact=dn).first() or sources.find_group(dn)
     elif dn := group.get("group_name"):
         found = UserGroup.objects.filter(name=dn, type=group.get("group_type", 0)).first()
     else:

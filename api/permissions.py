@@ -26,7 +26,8 @@ def get_permissions(call: Call) -> Answer:
 
 def _administers_a_project(call: Call) -> bool:
     kind, _, number = call.identity.principal.subject.partition(":")
-    return kind == "u" and Member.objects.filter(user=int(number), role=Member.Role.PROJECT_ADMIN).exists()
+    administers = Member.objects.filter(role=Member.Role.PROJECT_ADMIN)
+    return kind == "u" and administers.of_user(int(number)).exists()
 
 
 def _pairs(permissions: frozenset[Permission]) -> list[dict[str, Any]]:

@@ -70,7 +70,7 @@ def present_projects(call: Call, rows: list[Project]) -> list[dict[str, Any]]:
 
 def _memberships(call: Call) -> QuerySet[Member]:
     kind, _, number = call.identity.principal.subject.partition(":")
-    return Member.objects.filter(user=int(number)) if kind == "u" else Member.objects.none()
+    return Member.objects.of_user(int(number)) if kind == "u" else Member.objects.none()
 
 
 def _present(

@@ -1,4 +1,4 @@
-"""The operations of the contract that are built, by Harbor's name for them; the others answer 404 (errors.NotBuilt)."""
+"""The operations of the contract that are built, by Harbor's name for them; the others answer 501 (errors.NotBuilt)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from api import (
     icons,
     labels,
     landing,
+    ldap,
     login,
     members,
     metrics,
@@ -55,6 +56,11 @@ OPERATIONS: Mapping[str, View] = {
     # search, statistic
     "search": search.search,
     "getStatistic": statistics.get_statistic,
+    # Ldap
+    "pingLdap": ldap.ping_ldap,
+    "searchLdapUser": ldap.search_ldap_user,
+    "importLdapUser": ldap.import_ldap_user,
+    "searchLdapGroup": ldap.search_ldap_group,
     # user
     "listUsers": users.list_users,
     "searchUsers": users.search_users,

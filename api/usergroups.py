@@ -11,7 +11,7 @@ from api.pagination import Page
 from rbac import groups
 from rbac.catalogue import Permission
 from rbac.models import UserGroup
-from registry_core import errors
+from registry_core import configuration, errors
 
 _NO_NAME = Answer(status=400)  # without a body, as Harbor does
 
@@ -24,9 +24,13 @@ def present_groups(rows: list[UserGroup]) -> list[dict[str, Any]]:
 
 
 def list_user_groups(call: Call) -> Answer:
-    """In the order of their last change. `ldap_group_dn` filters in LDAP mode only, which is not built yet."""
+    """In the order of their last change; in LDAP mode those of the directory, of which `ldap_group_dn` names one."""
     call.require(Permission.USER_GROUP_LIST)
     rows = UserGroup.objects.order_by("updated_at", "id")
+    if configuration.get("auth_mode") == "ldap_auth":
+        rows = rows.filter(type=UserGroup.Type.LDAP)
+        if dn := call.query.get("ldap_group_dn"):
+            rows = rows.filter(ldap_dn=dn)
     if name := call.query.get("group_name"):
         rows = rows.filter(name__icontains=name)
     return listed(call, rows, present_groups)

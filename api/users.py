@@ -125,7 +125,8 @@ def get_current_user_info(call: Call) -> Answer:
     kind, _, number = call.identity.principal.subject.partition(":")
     if kind != "u":
         raise errors.Precondition("get current user not available for security context: robot")
-    return Answer(present_users([User.objects.get(pk=int(number))])[0])
+    user = User.objects.get(pk=int(number))
+    return Answer(present_users([user])[0] | {"admin_role_in_auth": user.admin_by_group})
 
 
 def update_user_profile(call: Call) -> Answer:

@@ -148,5 +148,6 @@ CELERY_BEAT_SCHEDULE = {
     "end-sessions": {"task": "rbac.tasks.end_sessions", "schedule": 3600.0, "options": {"expires": 3600}},
     "count-audit": {"task": "registry_core.tasks.count_audit", "schedule": 300.0, "options": {"expires": 300}},
     "forward-audit": {"task": "registry_core.tasks.forward_audit", "schedule": 5.0, "options": {"expires": 5}},
+    "refresh-groups": {"task": "rbac.tasks.refresh_groups", "schedule": 300.0, "options": {"expires": 300}},
     "prove-quotas": {"task": "projects.tasks.prove_quotas", "schedule": 300.0, "options": {"expires": 300}},
 }

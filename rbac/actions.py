@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from projects import actions as project_actions
 from projects.models import Project
 from rbac.authn import local
-from rbac.models import Member, Robot, User, UserGroup
+from rbac.models import ExternalIdentity, GroupMembership, Member, Robot, User, UserGroup
 from rbac.permissions import Identity
 from registry_core import audit, epochs, errors
 from registry_core.locks import retrying
@@ -93,11 +93,13 @@ def delete_user(by: Identity, user: User) -> None:
     """The row stays under `<name>#<id>`; memberships go, what the user made stays."""
     if user.pk == ADMIN_ID or by.principal.subject == user.subject:
         raise errors.Forbidden(f"User with ID {user.pk} cannot be deleted")
-    Member.objects.filter(user=user).delete()
+    for rows in (Member, GroupMembership, ExternalIdentity):
+        rows.objects.filter(user=user).delete()
     User.objects.filter(pk=user.pk).update(
         username=f"{user.username}#{user.pk}",
         email=f"{user.email}#{user.pk}" if user.email else "",
         sysadmin_flag=False,
+        admin_by_group=False,
         deleted=True,
         updated_at=Now(),
     )

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 
 from rbac.actions import ADMIN_ID
+from rbac.authn import sources
 from rbac.models import User
 from rbac.permissions import Identity
 from registry_core import audit, configuration, errors
@@ -28,6 +29,8 @@ def change(by: Identity, values: Mapping[str, Any]) -> None:
             {"rule": "auth_mode changes only while there is no user besides admin"},
         )
     configuration.set_values(values)
+    if not values.keys().isdisjoint(("auth_mode", "ldap_group_admin_dn")):
+        sources.mark_administrators(User.objects.living(), values)
     audit.record(
         by.principal.name,
         audit.UPDATE,

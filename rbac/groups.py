@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from rbac.models import Member, UserGroup
+from rbac.authn import sources
+from rbac.models import Member, User, UserGroup
 from rbac.permissions import Identity
 from registry_core import audit, epochs, errors
 
@@ -16,8 +17,8 @@ MAX_NAME = 255
 def create(by: Identity, name: str, kind: int, ldap_dn: str = "") -> UserGroup:
     """Conflict when the name is taken, by a group of whatever type."""
     _check_name(name)
-    if kind == UserGroup.Type.LDAP:
-        raise errors.BadRequest(f"LDAP Group DN is not found: DN:{ldap_dn}")  # no directory is configured yet
+    if kind == UserGroup.Type.LDAP and sources.find_group(ldap_dn, keep=False) is None:
+        raise errors.BadRequest(f"LDAP Group DN is not found: DN:{ldap_dn}")
     group = UserGroup(name=name, type=kind, ldap_dn=ldap_dn)
     try:
         with transaction.atomic():
@@ -44,7 +45,9 @@ def delete(by: Identity, group: UserGroup) -> None:
     """With its memberships; the rights in those projects are read again."""
     places = Member.objects.filter(group=group).values_list("project__namespace", flat=True)
     subjects = [f"n:{namespace}" for namespace in places]
+    people = list(group.people.values_list("user", flat=True))
     group.delete()
+    sources.mark_administrators(User.objects.filter(pk__in=people))
     if subjects:
         epochs.raise_epoch(*subjects)
     _record(by, audit.DELETE, group.name)

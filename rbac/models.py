@@ -27,6 +27,9 @@ class User(AbstractBaseUser):
     realname = models.CharField(max_length=255, blank=True, default="")
     comment = models.CharField(max_length=255, blank=True, default="")
     sysadmin_flag = models.BooleanField(default=False)
+    # An administrator by a group of the source that they come from, and whether that source knows them no more.
+    admin_by_group = models.BooleanField(default=False)
+    suspended = models.BooleanField(default=False)
     deleted = models.BooleanField(default=False)
     # The CIDRs that this person's credentials are good from; empty means anywhere.
     networks = models.JSONField(default=list)
@@ -65,6 +68,37 @@ class UserGroup(models.Model):
     updated_at = models.DateTimeField(db_default=Now())
 
 
+class ExternalIdentity(models.Model):
+    """That a user is who a source calls `subject`; that name stays when the person is renamed there."""
+
+    source = models.CharField(max_length=255)
+    subject = models.CharField(max_length=1024)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="external_identities")
+    seen_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["source", "subject"], name="external_identity"),
+        ]
+
+
+class GroupMembership(models.Model):
+    """That a user is in a group, as their source said last."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="group_memberships")
+    group = models.ForeignKey(UserGroup, on_delete=models.CASCADE, related_name="people")
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["user", "group"], name="group_membership")]
+
+
+class MemberQuerySet(models.QuerySet["Member"]):
+    def of_user(self, number: int) -> MemberQuerySet:
+        """Their own memberships and those of their groups."""
+        groups = GroupMembership.objects.filter(user=number).values("group")
+        return self.filter(models.Q(user=number) | models.Q(group__in=groups))
+
+
 class Member(models.Model):
     """A role in a project, of a user or of a group; a role that is not one of `Role` grants nothing."""
 
@@ -81,6 +115,8 @@ class Member(models.Model):
     role = models.IntegerField()
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
+
+    objects = MemberQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [

@@ -155,7 +155,7 @@ def roles_in(identity: Identity, project: Project) -> list[int]:
     kind, _, number = identity.principal.subject.partition(":")
     if kind != "u":
         return []
-    roles = set(Member.objects.filter(project=project, user_id=int(number)).values_list("role", flat=True))
+    roles = set(Member.objects.of_user(int(number)).filter(project=project).values_list("role", flat=True))
     return [role for role in ROLES_BY_POWER if role in roles]
 
 

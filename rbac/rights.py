@@ -18,7 +18,9 @@ _PROJECT = """
 """
 _OF_PROJECT = "p.namespace_id, p.public, p.project_networks, p.metadata"
 _ROLES = (
-    "ARRAY(SELECT m.role FROM rbac_member m WHERE m.project_id = p.project_id AND m.user_id = u.id) AS roles"
+    "ARRAY(SELECT m.role FROM rbac_member m WHERE m.project_id = p.project_id AND m.user_id = u.id UNION ALL "
+    "SELECT m.role FROM rbac_groupmembership g JOIN rbac_member m ON m.group_id = g.group_id "
+    "WHERE g.user_id = u.id AND m.project_id = p.project_id) AS roles"
 )
 _USER = f"""
 SELECT {", ".join(f"u.{c}" for c in USER_COLUMNS)}, {_OF_PROJECT}, {_ROLES}

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rbac import rights
-from rbac.authn import basic, local, lockout
+from rbac.authn import basic, lockout, robot
 from rbac.catalogue import Permission
 from rbac.permissions import NOBODY, held, held_in_system
 from registry_core import configuration, epochs, keys, tokens
@@ -168,7 +168,7 @@ async def _open_basic(authorization: str, address: str) -> Session | None:
         account.networks,
         min(time.time() + BASIC_SECONDS, account.expires_at),
         seq,
-        guessable=pair[0] if local.is_hash(account.hashes[0]) else "",
+        guessable="" if robot.is_generated_hash(account.hashes[0]) else pair[0],
     )
 
 

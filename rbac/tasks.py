@@ -7,7 +7,7 @@ import logging
 from celery import shared_task
 from django.db import DatabaseError, close_old_connections
 
-from rbac.authn import browser
+from rbac.authn import browser, sources
 from registry_core import errors
 
 log = logging.getLogger("breakwater.worker")
@@ -20,5 +20,16 @@ def end_sessions() -> None:
         browser.end_old()
     except (errors.Unavailable, DatabaseError) as e:
         log.warning("old sessions stay for now", extra={"fields": {"cause": str(e)[:300]}})
+    finally:
+        close_old_connections()
+
+
+@shared_task
+def refresh_groups() -> None:
+    """Rung every few minutes: who is in which group is asked here, so that no pull waits for a directory."""
+    try:
+        sources.refresh()
+    except (errors.RegistryError, DatabaseError) as e:
+        log.warning("groups stay as they are for now", extra={"fields": {"cause": str(e)[:300]}})
     finally:
         close_old_connections()

@@ -46,7 +46,7 @@ def _own(identity: Identity, permission: Permission | None, *, by_role: bool = F
         kind, _, number = identity.principal.subject.partition(":")
         if kind != "u":
             return Q(pk__in=[])
-        memberships = Member.objects.filter(user=int(number))
+        memberships = Member.objects.of_user(int(number))
         if by_role:
             memberships = memberships.filter(
                 role__in=[role for role, granted in ROLE_PERMISSIONS.items() if permission in granted]

@@ -98,6 +98,7 @@ _SIGN_IN = {
 }
 _LDAP = {
     "ldap_base_dn": Item("", _not_empty),
+    "ldap_ca_certificate": Item("", is_ours=True),
     "ldap_filter": Item(""),
     "ldap_group_admin_dn": Item(""),
     "ldap_group_attach_parallel": Item(default=False),
@@ -109,6 +110,7 @@ _LDAP = {
     "ldap_scope": Item(2, _SCOPE),
     "ldap_search_dn": Item(""),
     "ldap_search_password": Item("", is_secret=True),
+    "ldap_start_tls": Item(default=False, is_ours=True),
     "ldap_timeout": Item(5),
     "ldap_uid": Item("cn", _not_empty),
     "ldap_url": Item("", _not_empty),

@@ -21,7 +21,7 @@ from rbac.permissions import Identity, RobotGrants, parse_robot_grants
 from registry_core import configuration, hot_reads
 from registry_core.hooks import ANONYMOUS, Principal
 
-USER_COLUMNS = ("id", "username", "password", "sysadmin_flag", "networks")
+USER_COLUMNS = ("id", "username", "password", "sysadmin_flag", "admin_by_group", "suspended", "networks")
 ROBOT_COLUMNS = (
     "id",
     "name",
@@ -77,8 +77,10 @@ NO_ROBOT = Account(ANONYMOUS, robot=RobotGrants(), disabled=True)
 
 
 def user_account(row: Mapping[str, Any]) -> Account:
-    principal = Principal(row["username"], "user", f"u:{row['id']}", row["sysadmin_flag"])
-    return Account(principal, (row["password"],), tuple(_parsed(row["networks"])))
+    is_admin = row["sysadmin_flag"] or row["admin_by_group"]
+    principal = Principal(row["username"], "user", f"u:{row['id']}", is_admin)
+    networks = tuple(_parsed(row["networks"]))
+    return Account(principal, (row["password"],), networks, disabled=row["suspended"])
 
 
 def robot_account(row: Mapping[str, Any], prefix: str) -> Account:

@@ -7,7 +7,7 @@ import base64
 import dataclasses
 import time
 
-from rbac.authn import accounts, local, lockout, robot
+from rbac.authn import accounts, local, lockout, robot, sources
 from rbac.authn.accounts import Account
 from rbac.permissions import is_from
 from registry_core import errors
@@ -45,21 +45,27 @@ def sign_in(name: str, secret: str, address: str) -> Account | None:
     if lockout.is_locked(name, address):
         return None
     account = accounts.find(name)
-    used = _generated(account, secret)
-    if used is None and _has_chosen(account):
-        used = local.check(name, secret, _chosen(account), address)
-    return _signed_in(account, used)
+    if (used := _generated(account, secret)) is not None:
+        return _signed_in(account, used)
+    return _check(account, name, secret, address) if _has_chosen(account) else None
 
 
 async def sign_in_hot(name: str, secret: str, address: str) -> Account | None:
-    """`sign_in` for `/v2`: a thread is taken only when something must be hashed."""
+    """`sign_in` for `/v2`: a thread is taken only when something must be hashed, or a directory asked."""
     if lockout.is_locked(name, address):
         return None
     account = await accounts.find_hot(name)
-    used = _generated(account, secret)
-    if used is None and _has_chosen(account):
-        used = await _hash_in_thread(name, secret, _chosen(account), address)
-    return _signed_in(account, used)
+    if (used := _generated(account, secret)) is not None:
+        return _signed_in(account, used)
+    return await _check_in_thread(account, name, secret, address) if _has_chosen(account) else None
+
+
+def _check(account: Account | None, name: str, secret: str, address: str) -> Account | None:
+    """Whoever has a password here is asked for that one, all others elsewhere, where there is an elsewhere."""
+    if not _chosen(account) and sources.asks_passwords():
+        found = sources.check(name, secret, address)
+        return _signed_in(found, found.hashes[0]) if found else None
+    return _signed_in(account, local.check(name, secret, _chosen(account), address))
 
 
 def _signed_in(account: Account | None, used: str | None) -> Account | None:
@@ -87,13 +93,13 @@ def _chosen(account: Account | None) -> list[str]:
     return [encoded for encoded in account.hashes if local.is_hash(encoded)] if account else []
 
 
-async def _hash_in_thread(name: str, secret: str, hashes: list[str], address: str) -> str | None:
+async def _check_in_thread(account: Account | None, name: str, secret: str, address: str) -> Account | None:
     global _waiting  # noqa: PLW0603  a counter of this process
     if _waiting >= MAX_WAITING:
         raise errors.TooManyRequests("too many sign-ins at once; try again", {"limit": MAX_WAITING})
     _waiting += 1
     try:
         async with _hashing:
-            return await in_thread(local.check, name, secret, hashes, address)
+            return await in_thread(_check, account, name, secret, address)
     finally:
         _waiting -= 1

@@ -83,7 +83,7 @@ def find(token: str, *, renew: bool = True) -> Account | None:
     if session is None:
         return None
     account = accounts.user_account({column: session[f"user__{column}"] for column in accounts.USER_COLUMNS})
-    if not account.knows(session["credential"]):
+    if account.disabled or not account.knows(session["credential"]):
         return None
     if renew and now - session["renewed_at"] > lives / _SHARE:
         BrowserSession.objects.filter(token_hash=_hash(token)).update(renewed_at=now)

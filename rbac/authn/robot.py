@@ -26,6 +26,10 @@ def hash_generated(secret: str) -> str:
     return _PREFIX + hashlib.sha256(secret.encode()).hexdigest()
 
 
+def is_generated_hash(encoded: str) -> bool:
+    return encoded.startswith(_PREFIX)
+
+
 def is_generated(secret: str, encoded: str) -> bool:
     """Is this the generated secret behind the hash? False for the hash of a chosen one."""
     return hmac.compare_digest(hash_generated(secret), encoded)

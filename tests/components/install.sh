@@ -14,6 +14,8 @@ packages=(
     strace                                          # the order of calls, and faults between them
     busybox-static debootstrap                      # images
     nginx-light                                     # in front, with X-Accel-Redirect
+    slapd ldap-utils                                # a directory
+    libldap2-dev libsasl2-dev gcc                   # python-ldap, which is compiled
 )
 # What `make bench` needs: `install.sh bench` brings it and nothing else.
 bench_packages=(
@@ -85,6 +87,19 @@ build_programs() {
     done
 }
 
+# Compiled here, since there is no wheel; the versions are those of pyproject.toml.
+install_ldap() {
+    local python="${BREAKWATER_PYTHON:-.venv/bin/python}" wanted
+    [ -x "$python" ] || return 0
+    "$python" -c 'import ldap, django_auth_ldap' 2>/dev/null && return 0
+    wanted="$("$python" -c 'import tomllib
+print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["ldap"]))')"
+    say "compiling python-ldap"
+    # shellcheck disable=SC2086  # one requirement a word
+    "$python" -m pip --disable-pip-version-check install --quiet $wanted >"$cache/ldap.log" 2>&1 ||
+        say "python-ldap was not installed, see $cache/ldap.log"
+}
+
 # An image of Debian packages; debootstrap takes a minute, so its result is kept.
 make_debian() {
     [ ! -e "$debian" ] || return 0
@@ -114,6 +129,7 @@ if [ "${1:-}" = bench ]; then
     install_packages
 else
     install_packages
+    install_ldap
     make_debian
 fi
 build_programs
