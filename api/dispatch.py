@@ -188,7 +188,7 @@ def _response(operation: contract.Operation, answer: Answer) -> HttpResponse:
     else:
         content = serialization.write(operation.answer, answer.body)
     response = HttpResponse(content, status=answer.status, content_type=answer.content_type)
-    if not content:
+    if not content and answer.status < 400:
         del response["Content-Type"]  # clients parse what is called JSON
     for name, value in answer.headers.items():
         # As Go's server does: what would end the line becomes a blank, other text goes out as UTF-8.

@@ -2,7 +2,7 @@
 
 {"errors":[{"code":"<CODE>","message":"<text>"}]}, with `detail` where the error explains itself (design 2.8). Codes are
 Harbor's: an OCI code that Harbor's REST side does not know becomes the one of its status. From 500 on the text is
-masked, except 501: an operation of the contract that is not built yet says so.
+masked. An operation of the contract that is not built yet says so, with 404.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class MethodNotAllowed(RegistryError):
 class NotBuilt(RegistryError):
     """The contract knows this operation, this version does not yet."""
 
-    code, status = "UNSUPPORTED", 501
+    code, status = "NOT_FOUND", 404
 
 
 def handle(error: Exception, context: Mapping[str, Any] | None = None) -> HttpResponse:
@@ -65,7 +65,7 @@ def handle(error: Exception, context: Mapping[str, Any] | None = None) -> HttpRe
     if known is None:
         log.error("unhandled error", exc_info=error)
         return error_response(500, [MASKED])
-    if known.status >= 500 and known.status != 501:
+    if known.status >= 500:
         log.error("%s: %s", type(known).__name__, known.message)
         return error_response(known.status, [MASKED], known.headers)
     entry: dict[str, Any] = {"code": _code(known), "message": known.message}

@@ -85,6 +85,8 @@ def _inline(schema: Schema, definitions: dict[str, Any]) -> dict[str, Any]:
             pass
         case "time":
             described |= {"type": "string", "format": "date-time"}
+        case "file":  # OpenAPI 2 only
+            described |= {"type": "string", "format": "binary"}
         case "array":
             assert schema.items is not None
             described |= {"type": "array", "items": _schema(schema.items, definitions)}

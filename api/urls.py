@@ -1,4 +1,4 @@
-"""The operations of the contract that are built, by Harbor's name for them; the others answer 501 (errors.NotBuilt)."""
+"""The operations of the contract that are built, by Harbor's name for them; the others answer 404 (errors.NotBuilt)."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_bad_credentials_are_no_refusal_by_themselves(anonymous: Api) -> None:
 def test_what_is_not_built_says_so(admin: Api, anonymous: Api) -> None:
     for caller in (admin, anonymous):
         reply = caller.get("/scanners")
-        assert error(reply) == (501, "UNSUPPORTED", "listScanners is not built yet")
+        assert error(reply) == (404, "NOT_FOUND", "listScanners is not built yet")
         assert reply.body["errors"][0]["detail"] == {"operation": "listScanners", "tag": "scanner"}
 
 

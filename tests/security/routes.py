@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.security.world import ABSENT, ABSENT_DIGEST
 
+ANSWERED = 0  # any status but a refusal
 Others = dict[str, tuple[dict[str, str], int]]
 
 
@@ -125,6 +126,7 @@ IN_PROJECTS = (
     Route("DeleteRobot", "DELETE", "/robots/{robot}", "robot:delete"),
 )  # fmt: skip
 
+_NOWHERE = {"ldap_url": "ldap://127.0.0.1:1", "ldap_base_dn": "dc=example,dc=org"}
 _USER = {"username": "fresh", "email": "fresh@example.org", "realname": "fresh", "password": "Passw0rd-1x"}
 _PROFILE = {"email": "renamed@example.org", "realname": "renamed", "comment": ""}
 
@@ -178,6 +180,12 @@ IN_SYSTEM = (
           _SYSTEM_ROBOT | {"name": "robot${robot_name}", "description": "new"}, _absent("robot")),
     Route("RefreshSec", "PATCH", "/robots/{robot}", "robot:update", 200, {}, _absent("robot")),
     Route("DeleteRobot", "DELETE", "/robots/{robot}", "robot:delete", others=_absent("robot")),
+    # Ldap, oidc: where nobody answers, whatever that comes to
+    Route("pingLdap", "POST", "/ldap/ping", "admin", ANSWERED, _NOWHERE),
+    Route("searchLdapUser", "GET", "/ldap/users/search?username=x", "ldap-user:list", ANSWERED),
+    Route("importLdapUser", "POST", "/ldap/users/import", "ldap-user:create", ANSWERED, {"ldap_uid_list": ["x"]}),
+    Route("searchLdapGroup", "GET", "/ldap/groups/search?groupname=x", "ldap-user:list", ANSWERED),
+    Route("pingOIDC", "POST", "/system/oidc/ping", "admin", ANSWERED, {"url": "http://127.0.0.1:1"}),
     # quota, configure, SystemCVEAllowlist
     Route("listQuotas", "GET", "/quotas", "quota:list"),
     Route("getQuota", "GET", "/quotas/{quota}", "quota:read", others=_absent("quota")),
