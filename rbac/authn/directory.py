@@ -179,14 +179,16 @@ class Directory:
         """Bound as the one who searches. BadCredentials; Unavailable when nobody answers, or not in time."""
         with self._opened() as connection:
             dn, password = self.values["ldap_search_dn"], self.values["ldap_search_password"]
-            if dn and not _binds(connection, dn, password):
+            if not dn:
+                connection.simple_bind_s("", "")  # as nobody: it connects all the same
+            elif not _binds(connection, dn, password):
                 raise BadCredentials
             yield connection
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
-        ldap, url = _ldap(), self.values["ldap_url"]
         self._check_url()
+        ldap, url = _ldap(), self.values["ldap_url"]
         with _translated():
             connection = ldap.initialize(url, bytes_mode=False)
             connection.protocol_version = 3

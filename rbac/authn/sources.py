@@ -253,6 +253,7 @@ def _refresh(
     is_same = entry is not None and entry.subject == link.subject
     with transaction.atomic():
         if entry is not None and is_same:
+            User.objects.filter(pk=link.user.pk, suspended=True).update(suspended=False)
             set_groups(link.user, person_of(source, entry).groups or ())
             return
         # Gone, or the name is somebody else's now: whoever holds a session or a token of theirs is out.

@@ -69,6 +69,9 @@ def test_ping(slapd: Slapd, admin: Api) -> None:
     for changes, fault in cases:
         assert ping(admin, good | changes) == ({"message": fault} if fault else {"success": True}), changes
     assert "success" not in ping(admin, good | {"ldap_search_dn": "nobody"})
+    nobodys = {"ldap_search_dn": "", "ldap_search_password": ""}
+    assert ping(admin, good | nobodys) == {"success": True}
+    assert ping(admin, good | nobodys | {"ldap_url": "ldap://127.0.0.1:1"}) == {"message": timeout}
     assert admin.post("/ldap/ping").status == 400
     assert admin.post("/ldap/ping", good | {"ldap_scope": "2"}).status == 422
 

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.django_db
 HOME = "192.0.2.1"
 ALICE = f"uid=alice,ou=people,{BASE}"
 ADMINS = f"cn=admins,ou=groups,{BASE}"
+PERSON = f"dn: uid={{0}},ou=people,{BASE}\nobjectClass: inetOrgPerson\nuid: {{0}}\ncn: {{0}}\nsn: {{0}}\n"
 
 
 @pytest.fixture(autouse=True)
@@ -283,6 +284,20 @@ def test_the_admin_group_makes_administrators(ldap: Slapd, dn: str) -> None:
     assert not identify(Person("alice", "Passw0rd-alice").basic).principal.is_admin
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_change_itself_makes_them() -> None:
+    """Also where this process has just read the settings, and keeps them."""
+    user = User.objects.create(username="dora", password="")
+    group = UserGroup.objects.create(name="admins", type=UserGroup.Type.LDAP, ldap_dn=ADMINS)
+    GroupMembership.objects.create(user=user, group=group)
+    configuration.set_values({"auth_mode": "ldap_auth"})
+    for dn, is_admin in ((ADMINS, True), ("", False)):
+        assert configuration.get("ldap_group_admin_dn") != dn
+        change(ADMIN, {"ldap_group_admin_dn": dn})
+        user.refresh_from_db()
+        assert user.admin_by_group is is_admin
+
+
 def test_a_group_gives_its_role(ldap: Slapd) -> None:
     project = make_project("team")
     assert who("alice", "Passw0rd-alice") == "alice"
@@ -314,6 +329,19 @@ def test_who_is_gone_there_is_out_here(ldap: Slapd) -> None:
     assert who("carol", "Passw0rd-carol") is None
     assert browser.find(token) is None
     assert User.objects.filter(username="carol").exists()
+    lockout._table()[:] = bytes(len(lockout._table()))
+    ldap.change("ldapadd", PERSON.format("carol"))
+    sources.refresh()  # somebody else of that name: the directory calls them otherwise
+    assert User.objects.get(username="carol").suspended
+
+
+def test_who_comes_back_into_the_filter_is_in_again(ldap: Slapd) -> None:
+    token = browser.sign_in("carol", "Passw0rd-carol", HOME) or ""
+    for wanted, suspended in (("(uid=bob)", True), ("", False)):
+        configuration.set_values({"ldap_filter": wanted})
+        sources.refresh()
+        assert User.objects.get(username="carol").suspended is suspended
+        assert (browser.find(token) is None) is suspended
 
 
 def test_an_outage_takes_nothing_from_anybody(ldap: Slapd) -> None:

@@ -23,7 +23,7 @@ def new_process() -> Iterator[None]:
     hot.forget_everything()
 
 
-# Contract 5; allow_sparse is ours (design 3, Push).
+# Contract 5; allow_sparse is ours (design 3, Push), so are ldap_start_tls and ldap_ca_certificate.
 DEFAULTS = {
     "allow_sparse": False,
     "auth_mode": "db_auth",
@@ -43,7 +43,7 @@ DEFAULTS = {
         (
             "primary_auth_mode", "ldap_group_attach_parallel", "read_only", "self_registration", "uaa_verify_cert",
             "http_authproxy_skip_search", "oidc_auto_onboard", "oidc_logout", "skip_audit_log_database",
-            "scanner_skip_update_pulltime", "pull_audit_log_disable",
+            "scanner_skip_update_pulltime", "ldap_start_tls", "pull_audit_log_disable",
         ),
         False,
     ),
@@ -61,6 +61,7 @@ DEFAULTS = {
             "http_authproxy_server_certificate", "oidc_name", "oidc_endpoint", "oidc_client_id", "oidc_client_secret",
             "oidc_groups_claim", "oidc_admin_group", "oidc_group_filter", "oidc_scope", "oidc_user_claim",
             "audit_log_forward_endpoint", "disabled_audit_log_event_types", "banner_message",
+            "ldap_ca_certificate",
         ),
         "",
     ),
