@@ -23,6 +23,7 @@ RUN_DIR = env_str("BREAKWATER_RUN_DIR", f"{HOME}/run")
 ADDR = env_str("BREAKWATER_ADDR", "127.0.0.1:8080")
 EXTERNAL_URLS = [u.rstrip("/") for u in env_list("BREAKWATER_EXTERNAL_URL", f"http://{ADDR}")]
 TRUSTED_PROXIES = env_list("BREAKWATER_TRUSTED_PROXIES")
+OUTBOUND_NETWORKS = env_list("BREAKWATER_OUTBOUND_NETWORKS")
 STORAGE = env_str("BREAKWATER_STORAGE") or f"file://{HOME}/storage"
 if env_int("BREAKWATER_UNDO_DAYS", 0):
     raise ConfigurationError("BREAKWATER_UNDO_DAYS must be 0: deleted content cannot be kept for undo yet.")

@@ -129,6 +129,8 @@ class Supervisor:
             postgres.prepare()
             self._start(postgres.program())
             environment["DATABASE_URL"] = postgres.url()
+            # Without servers of its own it is being tried out, and so is what it is to talk to.
+            environment.setdefault("BREAKWATER_OUTBOUND_NETWORKS", "127.0.0.0/8,::1/128")
             waits.append(postgres.is_ready)
         if not options.redis_url:
             valkey = Valkey(servers)
