@@ -24,6 +24,7 @@ from api import (
     login,
     members,
     metrics,
+    oidc,
     pages,
     permissions,
     ping,
@@ -60,6 +61,8 @@ OPERATIONS: Mapping[str, View] = {
     "pingLdap": ldap.ping_ldap,
     "searchLdapUser": ldap.search_ldap_user,
     "importLdapUser": ldap.import_ldap_user,
+    # oidc
+    "pingOIDC": oidc.ping_oidc,
     "searchLdapGroup": ldap.search_ldap_group,
     # user
     "listUsers": users.list_users,
@@ -161,6 +164,8 @@ urlpatterns = [
     path("api/version", pages.version),
     path("c/login", login.log_in),
     path("c/log_out", login.log_out),
+    re_path(r"^c/oidc/(?:login|callback|logout|onboard)$", oidc.page),
+    path("c/authproxy/redirect", oidc.auth_proxy),
     path("c/userExists", login.user_exists),
     path("service/token", token.service_token),
     path("metrics", metrics.page),
