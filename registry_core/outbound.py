@@ -19,9 +19,6 @@ import httpcore
 import httpx
 from django.conf import settings
 
-MAX_BODY = 1 << 20  # bytes
-SECONDS = 10.0
-MAX_REDIRECTS = 3
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -41,6 +38,24 @@ class Answer(NamedTuple):
     url: str
 
 
+class Bounds(NamedTuple):
+    """`seconds` for the whole answer, redirects included; `size` of its body in bytes."""
+
+    seconds: float = 10.0
+    size: int = 1 << 20
+    redirects: int = 3
+
+
+class Trust(NamedTuple):
+    """Whether a certificate must be good, and a CA (PEM) besides those of this machine."""
+
+    verify: bool = True
+    ca_pem: str = ""
+
+
+USUAL, SYSTEM = Bounds(), Trust()
+
+
 def fetch(
     method: str,
     url: str,
@@ -48,30 +63,27 @@ def fetch(
     headers: Mapping[str, str] | None = None,
     form: Mapping[str, str] | None = None,
     json: Any = None,
-    verify: bool = True,
-    ca_pem: str = "",
-    redirects: int = MAX_REDIRECTS,
-    seconds: float = SECONDS,
-    most: int = MAX_BODY,
+    trust: Trust = SYSTEM,
+    bounds: Bounds = USUAL,
 ) -> Answer:
-    """The answer, of any status. OutboundError when there is none in time, or one of more than `most` bytes.
+    """The answer, of any status. OutboundError when there is none within the bounds.
 
     Credentials do not follow a redirect to another host (httpx drops `Authorization`); a form or document is not sent
     there either: only GET and HEAD follow.
     """
-    ends = time.monotonic() + seconds
-    follow = redirects if method in ("GET", "HEAD") else 0
-    with _client(verify, ca_pem, ends, follow) as client:
+    ends = time.monotonic() + bounds.seconds
+    follow = bounds.redirects if method in ("GET", "HEAD") else 0
+    with _client(trust, ends, follow) as client:
         try:
             with client.stream(method, url, headers=headers, data=form, json=json) as response:
-                body = _read(response, ends, most)
+                body = _read(response, ends, bounds.size)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ValueError) as e:
             raise _explained(e) from e
         return Answer(response.status_code, response.headers, body, str(response.url))
 
 
-def _client(verify: bool, ca_pem: str, ends: float, redirects: int) -> httpx.Client:
-    transport = httpx.HTTPTransport(verify=_tls(verify, ca_pem), trust_env=False)
+def _client(trust: Trust, ends: float, redirects: int) -> httpx.Client:
+    transport = httpx.HTTPTransport(verify=_tls(trust), trust_env=False)
     transport._pool._network_backend = _Checked(ends)  # noqa: SLF001  httpx offers no other way in
     return httpx.Client(
         transport=transport, trust_env=False, timeout=max(ends - time.monotonic(), 0.001),
@@ -79,14 +91,14 @@ def _client(verify: bool, ca_pem: str, ends: float, redirects: int) -> httpx.Cli
     )  # fmt: skip
 
 
-def _tls(verify: bool, ca_pem: str) -> ssl.SSLContext:
+def _tls(trust: Trust) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    if ca_pem:
+    if trust.ca_pem:
         try:
-            context.load_verify_locations(cadata=ca_pem)
+            context.load_verify_locations(cadata=trust.ca_pem)
         except ssl.SSLError as e:
             raise OutboundError("the CA certificate does not parse") from e
-    if not verify:
+    if not trust.verify:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from registry_core import outbound
 
 _WELL_KNOWN = "/.well-known/openid-configuration"
-MAX_DOCUMENT = 256 << 10  # bytes
+_BOUNDS = outbound.Bounds(size=256 << 10)
 
 
 class NoProvider(Exception):
@@ -29,7 +29,7 @@ class Provider:
 def discover(issuer: str, *, verify: bool) -> Provider:
     """What the provider at this URL says. NoProvider, also when it calls itself otherwise (section 4.3)."""
     try:
-        answer = outbound.fetch("GET", issuer.rstrip("/") + _WELL_KNOWN, verify=verify, most=MAX_DOCUMENT)
+        answer = outbound.fetch("GET", issuer.rstrip("/") + _WELL_KNOWN, trust=outbound.Trust(verify), bounds=_BOUNDS)
     except outbound.OutboundError as e:
         raise NoProvider(str(e)) from e
     if answer.status != 200:
@@ -42,8 +42,8 @@ def discover(issuer: str, *, verify: bool) -> Provider:
         raise NoProvider("its description is no JSON object")
     if document.get("issuer") != issuer:
         raise NoProvider("the issuer that it names is not the URL that is configured, sign for sign")
-    found = [document.get(name) for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")]
-    if not all(isinstance(url, str) and url for url in found):
+    names = ("authorization_endpoint", "token_endpoint", "jwks_uri", "end_session_endpoint")
+    urls = [url if isinstance(url := document.get(name), str) else "" for name in names]
+    if not all(urls[:3]):
         raise NoProvider("its description lacks an endpoint")
-    ends = document.get("end_session_endpoint")
-    return Provider(issuer, *map(str, found), ends if isinstance(ends, str) else "")
+    return Provider(issuer, authorization=urls[0], token=urls[1], keys=urls[2], end_session=urls[3])
