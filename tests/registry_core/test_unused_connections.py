@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from registry_core import hot_reads, pulls, threads
+from registry_core import hot_reads, pulls, refusals, threads
 from registry_core.oci import background
 from tests import hot
 
@@ -97,6 +97,8 @@ def test_a_thread_at_work_keeps_its_connection_and_the_others_do_not_wait_for_it
 def test_what_a_process_does_on_its_own_while_nobody_asks_it_uses_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connections would never count as unused."""
     monkeypatch.setattr(pulls, "PERIOD", 0.0)
+    monkeypatch.setattr(refusals, "_kept", {})  # whom other tests refused, in minutes that are over
+    pulls.take()
     submitted = []
     submit = threads._pool.submit
 
