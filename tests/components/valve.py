@@ -52,12 +52,14 @@ class Valve:
                 client, _ = self._server.accept()
                 try:
                     server = socket.create_connection(("127.0.0.1", self._target))
+                    # Before a thread may close them again: what fails then must not end this loop.
+                    for one in (client, server):
+                        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 except OSError:
                     client.close()
                     continue
                 self._sockets |= {client, server}
                 for source, sink in ((client, server), (server, client)):
-                    source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
 
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:
