@@ -274,6 +274,12 @@ def _delete_emptied(cursor: Any, repository_id: int) -> None:
     )
     for key, offset, state, writer_until in cursor.fetchall():
         condemn(key, offset, state=state, not_before=writer_until)
+    # Before their leases, as the collector does, which takes both.
+    cursor.execute(
+        "SELECT 1 FROM registry_core_blob WHERE id IN "
+        "(SELECT blob_id FROM registry_core_repositoryblob WHERE repository_id = %s) ORDER BY id FOR KEY SHARE",
+        [repository_id],
+    )
     cursor.execute(
         "WITH freed AS (DELETE FROM registry_core_repositoryblob WHERE repository_id = %s RETURNING blob_id) "
         "INSERT INTO registry_core_collectorcandidate (blob_id, due_at) "
@@ -322,6 +328,8 @@ def delete_blob(grant: Grant, name: RepositoryName, digest: str) -> None:
                     "fix": "delete these artifacts; the blob goes with the last",
                 },
             )
+        # Before its lease, as the collector does, which takes both.
+        cursor.execute("SELECT 1 FROM registry_core_blob WHERE digest = %s FOR KEY SHARE", [digest])
         cursor.execute(
             "WITH freed AS (DELETE FROM registry_core_repositoryblob l USING registry_core_blob b "
             " WHERE l.repository_id = %s AND l.principal = %s AND b.id = l.blob_id AND b.digest = %s"
