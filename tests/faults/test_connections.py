@@ -37,7 +37,7 @@ MOST_CONNECTIONS = 31
 READS, SLOW_READERS = 4000, 1500
 LAYER = 8 << 20
 MAY_GROW = 1.2
-SETTLED = 30  # seconds in which memory comes back
+SETTLED = 180  # seconds in which memory comes back; what nobody needs is kept for two minutes
 MIB = 1 << 20
 
 
